@@ -1,0 +1,358 @@
+"""The settings: frozen, typed, documented here and nowhere else.
+
+`suguk train --help`, `suguk recipes` and the docs print the descriptions below. TOML in, TOML out; `section.key=value`
+overrides; an unknown key is refused with the nearest known one.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from suguk.errors import ConfigError
+
+TokenizerKind = Literal["auto", "word", "char", "byte", "bpe", "unigram", "symbols"]
+CellKind = Literal["rnn", "lstm", "gru", "gru-reset-before"]
+AttentionKind = Literal[
+    "none", "dot", "scaled-dot", "general", "additive", "location", "local-m", "local-p"
+]
+Metric = Literal["auto", "bleu", "chrf", "ter", "exact", "cer", "wer", "per", "perplexity"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Where the pairs come from."""
+
+    train: tuple[str, ...] = Field((), description="training data: one table, or two parallel text files")
+    valid: tuple[str, ...] = Field((), description="validation data; empty: split off the training data")
+    source: str = Field("", description="source column of a table, name or number from 1; empty: the first")
+    target: str = Field("", description="target column of a table, name or number from 1; empty: the second")
+    header: bool | None = Field(None, description="the table has a header row; unset: recognised")
+    valid_share: float = Field(
+        0.02, gt=0, lt=1, description="share of sources split off for validation (at most 2,000 sources)"
+    )
+    max_length: int = Field(
+        1000, ge=1, description="longest side of a training pair, in characters; longer lines are problems"
+    )
+    skip_bad: bool = Field(False, description="drop bad pairs, count them and list them in a file")
+    lowercase: bool = Field(False, description="lowercase both sides (also of what is predicted from)")
+
+
+class SideConfig(Section):
+    """How one side's text becomes tokens."""
+
+    tokenizer: TokenizerKind = Field(
+        "auto", description="word, char, byte, bpe, unigram or symbols (split at spaces); auto chooses from the data"
+    )
+    vocab_size: int = Field(8000, ge=5, description="most entries in the vocabulary, special tokens included")
+
+
+class TargetConfig(SideConfig):
+    shared: bool = Field(False, description="one tokenizer and vocabulary for both sides (joint)")
+
+
+class ModelConfig(Section):
+    """Encoder, bridge, attention, decoder, readout."""
+
+    cell: CellKind = Field(
+        "lstm",
+        description="rnn (tanh), lstm, gru (reset gate after the recurrent product, as in PyTorch and cuDNN) or "
+        "gru-reset-before (Cho 2014)",
+    )
+    layers: int = Field(1, ge=1, le=16, description="layers of the encoder and of the decoder")
+    hidden: int = Field(256, ge=1, description="units of the decoder's hidden state, and of the encoder's")
+    embedding: int = Field(256, ge=1, description="size of the token embeddings")
+    encoder_layers: int | None = Field(None, ge=1, le=16, description="layers of the encoder, if other than layers")
+    encoder_hidden: int | None = Field(
+        None, ge=1, description="units of the encoder in each direction, if other than hidden"
+    )
+    bidirectional: bool = Field(False, description="the encoder also reads from right to left")
+    reverse_source: bool = Field(False, description="the encoder reads the source backwards (Sutskever 2014)")
+    residual: bool = Field(False, description="add each layer's input to its output, from the second layer on")
+    bridge: Literal["copy", "zero", "linear", "backward"] = Field(
+        "copy",
+        description="how the encoder's last states start the decoder: copy, zero, linear (+ tanh), or backward "
+        "(tanh of the first backward state: Bahdanau 2014)",
+    )
+    attention: AttentionKind = Field("none", description="score function, or none for one fixed-size context")
+    attend: Literal["before", "between", "after"] = Field(
+        "after",
+        description="attention looks before the cell (previous state: Bahdanau), after it (current state: Luong), "
+        "or between the first and the second layer (Wu et al. 2016)",
+    )
+    attention_size: int | None = Field(None, ge=1, description="units inside additive attention, if not hidden")
+    attention_window: int = Field(10, ge=1, description="D of local attention: positions on each side (Luong 2015)")
+    attention_positions: int = Field(200, ge=1, description="source positions that location attention knows")
+    local_score: Literal["dot", "general", "additive"] = Field("general", description="score inside local attention")
+    input_feeding: bool = Field(
+        False, description="feed the attentional vector into the next step (needs attend = after: Luong 2015)"
+    )
+    context: Literal["start", "every-step"] = Field(
+        "start", description="without attention: the context starts the decoder, or enters every step and the output "
+        "too (Cho 2014, peeky)"
+    )
+    readout: Literal["linear", "tanh", "maxout"] = Field(
+        "linear", description="from state and context to the output: linear, tanh (attentional vector) or maxout"
+    )
+    readout_size: int | None = Field(None, ge=1, description="units of the tanh or maxout readout, if not hidden")
+    readout_rank: int | None = Field(None, ge=1, description="factor the output projection to this rank (Cho 2014)")
+    readout_word: bool = Field(False, description="the previous word enters the readout too (deep output)")
+    readout_state: Literal["current", "previous"] = Field(
+        "current", description="which decoder state the readout sees (previous: Bahdanau 2014, appendix A.2.2)"
+    )
+    tied: Literal["none", "target", "all"] = Field(
+        "none", description="share the output projection with the target embedding, or with both embeddings"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="on embeddings, between layers and on the readout")
+    init: Literal["xavier", "uniform", "normal"] = Field(
+        "xavier",
+        description="xavier (recurrent matrices orthogonal, forget bias 1), uniform in ±init_scale, or normal with "
+        "deviation init_scale (recurrent matrices orthogonal, biases 0)",
+    )
+    init_scale: float = Field(0.1, gt=0, description="scale of the uniform and normal initialisation")
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        problems = list(self._impossible())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _impossible(self) -> Iterable[str]:
+        attends = self.attention != "none"
+        if self.input_feeding and not attends:
+            yield "input_feeding needs an attention, found attention = none"
+        if self.input_feeding and self.attend != "after":
+            yield f"input_feeding feeds what attention made after the cell, found attend = {self.attend}"
+        if self.input_feeding and self.readout != "tanh":
+            yield f"input_feeding feeds the attentional vector of readout = tanh, found readout = {self.readout}"
+        if attends and self.context == "every-step":
+            yield "context = every-step is for models without attention, found attention = " + self.attention
+        if attends and self.attend == "between" and self.layers < 2:
+            yield f"attend = between needs at least two decoder layers, found layers = {self.layers}"
+        if self.bridge == "backward" and not self.bidirectional:
+            yield "bridge = backward needs bidirectional = true"
+        width = self.annotation_size
+        if self.bridge == "copy" and width != self.hidden:
+            yield (
+                f"bridge = copy needs an encoder state as wide as the decoder's ({self.hidden}), found {width}; "
+                "use bridge = linear or set encoder_hidden"
+            )
+        if self.bridge == "copy" and (self.encoder_layers or self.layers) < self.layers:
+            yield (
+                f"bridge = copy needs at least as many encoder layers as decoder layers ({self.layers}), found "
+                f"{self.encoder_layers}; use bridge = linear"
+            )
+        local = self.attention in ("local-m", "local-p")
+        kind = self.local_score if local else self.attention
+        if kind in ("dot", "scaled-dot") and width != self.hidden:
+            yield f"a dot score needs encoder states as wide as hidden ({self.hidden}), found {width}; use general"
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def annotation_size(self) -> int:
+        """C: width of one encoder state, all directions together."""
+        return (self.encoder_hidden or self.hidden) * self.directions
+
+
+class TrainConfig(Section):
+    """The loop around the model."""
+
+    epochs: int = Field(20, ge=1, description="passes over the training data, at most")
+    minutes: float | None = Field(
+        None, gt=0, description="time budget: training ends in time, with the best model so far"
+    )
+    batch_tokens: int = Field(1024, ge=1, description="tokens of a batch: rows times the longer padded side")
+    optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = Field("adam", description="the optimizer")
+    lr: float = Field(1e-3, gt=0, description="learning rate, the highest one where a schedule warms up")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay (of adamw: decoupled)")
+    schedule: Literal["constant", "inverse-sqrt", "plateau", "halving"] = Field(
+        "constant",
+        description="constant; inverse-sqrt after warmup updates; plateau: times decay when validation has not "
+        "improved for patience validations; halving: times one half every halve_every epochs after halve_after",
+    )
+    warmup: int = Field(400, ge=0, description="updates of linear warm-up (inverse-sqrt)")
+    decay: float = Field(0.5, gt=0, lt=1, description="factor of plateau and halving")
+    patience: int = Field(2, ge=1, description="validations without improvement before plateau decays")
+    halve_after: float = Field(5.0, ge=0, description="epochs before halving starts")
+    halve_every: float = Field(0.5, gt=0, description="epochs between halvings")
+    clip: float = Field(5.0, ge=0, description="largest norm of the gradient; 0: no clipping")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread evenly over the vocabulary")
+    seed: int = Field(1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="fp32, or bf16: matrix products under autocast, weights and sums in fp32"
+    )
+    device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda or cuda:N")
+    valid_metric: Metric = Field(
+        "auto",
+        description="of free-running greedy decoding, chooses the best model: bleu, chrf, ter, exact, cer, wer, per, "
+        "perplexity (the only one of teacher forcing); auto: chrf for sentences, exact for words and symbols",
+    )
+    valid_every: float = Field(1.0, gt=0, description="epochs between validations")
+    valid_samples: int = Field(1000, ge=1, description="most validation sources decoded at each validation")
+    early_stopping: int = Field(5, ge=0, description="validations without improvement before training stops; 0: never")
+    save_every: int = Field(1000, ge=1, description="updates between saves of the training state, besides validations")
+
+
+class PredictConfig(Section):
+    """Defaults of the search."""
+
+    beam: int = Field(5, ge=1, le=1024, description="width of the beam; 1: greedy")
+    n_best: int = Field(1, ge=1, description="hypotheses for each source, at most beam")
+    length_penalty: float = Field(0.6, ge=0, description="alpha: 0 compares plain log probabilities")
+    penalty: Literal["wu", "average"] = Field(
+        "wu", description="divide log p by ((5+|Y|)/6)^alpha (Wu et al. 2016), or by |Y|^alpha"
+    )
+    max_length: int = Field(
+        200, ge=1, description="most tokens of an output; also at most 3 times the source's tokens + 20"
+    )
+    batch_tokens: int = Field(4096, ge=1, description="source tokens decoded at once, times the beam")
+    replace_unknown: bool = Field(
+        True, description="replace an unknown output word by the most attended source word (word tokenizers, Luong 2015)"
+    )
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        if self.n_best > self.beam:
+            raise ValueError(f"n_best = {self.n_best} needs a beam at least as wide, found beam = {self.beam}")
+        return self
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    data: DataConfig = DataConfig()
+    source: SideConfig = SideConfig()
+    target: TargetConfig = TargetConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        if self.model.tied == "all" and not self.target.shared:
+            raise ValueError("model.tied = all needs one vocabulary for both sides: set target.shared = true")
+        return self
+
+
+def parse(text: str, where: str) -> dict[str, Any]:
+    """TOML text as a nested dict; ConfigError names `where` and the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError(f"not valid TOML: {fault}", where=where) from None
+
+
+def build(settings: Mapping[str, Any], where: str = "settings") -> Config:
+    """Checked settings; ConfigError lists every problem, with the nearest known name for an unknown one."""
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as fault:
+        lines = [_explain(error) for error in fault.errors(include_url=False)]
+        message = lines[0] if len(lines) == 1 else "\n  ".join(["several settings are wrong:", *lines])
+        raise ConfigError(message, where=where, hint="`suguk train --help` lists every setting") from None
+
+
+def _explain(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place, list(names()), n=1, cutoff=0.5)
+        return f"unknown setting {place}" + (f"; did you mean {near[0]}?" if near else "")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{place}: {message}" if place else message
+    return f"{place}: {message[0].lower()}{message[1:]}, found {error['input']!r}"
+
+
+def names() -> Iterable[str]:
+    """Every setting as `section.key`."""
+    for section, field in Config.model_fields.items():
+        kind = field.annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, BaseModel)
+        for key in kind.model_fields:
+            yield f"{section}.{key}"
+
+
+def documented() -> Iterable[tuple[str, str, str]]:
+    """(`section.key`, default, description) of every setting: the one source of all help."""
+    for name in names():
+        section, key = name.split(".")
+        kind: Any = Config.model_fields[section].annotation
+        field = kind.model_fields[key]
+        default = "" if field.default is None else _show(field.default)
+        yield name, default, field.description or ""
+
+
+def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value == () else str(value)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts, the second one winning."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return out
+
+
+def assignments(items: Iterable[str]) -> dict[str, Any]:
+    """`["model.hidden=256"]` → `{"model": {"hidden": 256}}`; values are TOML, bare words are strings."""
+    out: dict[str, Any] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot and section and key):
+            raise ConfigError(f"expected section.key=value, found {item!r}", where="--set")
+        try:
+            parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value.strip()
+        out = merge(out, {section: {key: parsed}})
+    return out
+
+
+def recipes() -> list[str]:
+    """Names of the bundled recipes."""
+    folder = resources.files("suguk") / "recipes"
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def recipe(name: str) -> str:
+    """TOML text of a bundled recipe, or of a `.toml` file of the user's; ConfigError if there is none."""
+    if name.endswith(".toml"):
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as fault:
+            raise ConfigError(f"cannot read the recipe: {fault}", where=name) from None
+    if name not in recipes():
+        near = difflib.get_close_matches(name, recipes(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown recipe {name!r}", hint=f"{hint}known: {', '.join(recipes())}, or a .toml file")
+    return (resources.files("suguk") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def load(recipe_name: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Defaults, then a recipe, then overrides; checked as a whole."""
+    base = parse(recipe(recipe_name), recipe_name) if recipe_name else {}
+    return build(merge(base, overrides or {}), where=recipe_name or "settings")
+
+
+def to_toml(config: Config) -> str:
+    """The settings as TOML; what is unset is left out."""
+    import tomli_w
+
+    return tomli_w.dumps(config.model_dump(exclude_none=True, mode="json"))

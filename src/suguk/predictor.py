@@ -1,0 +1,79 @@
+"""What every trained model offers, whatever runs it: `predict` and `score`. Imports no torch.
+
+The CLI, the server, the pictures and the evaluation know a model by this protocol only.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suguk.config import Config, PredictConfig
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One output of the search.
+
+    score: log probability divided by the length penalty, what n-best lists are ordered by; log_prob: the plain sum
+    of token log probabilities (natural logarithm, `<eos>` included when finished).
+    """
+
+    output: str
+    score: float
+    log_prob: float
+    tokens: tuple[str, ...]  # without <eos>
+    token_scores: tuple[float, ...]  # log p of each token, and of <eos> when finished
+    finished: bool  # False: cut at the maximum length before <eos> came
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Weights over the source for each generated token. weights: [T, S]; rows sum to 1 (less for local-p)."""
+
+    source_tokens: tuple[str, ...]
+    target_tokens: tuple[str, ...]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prediction(Hypothesis):
+    """The best hypothesis for one source, with the n-best list (itself first) and its attention when asked for."""
+
+    source: str
+    n_best: tuple[Hypothesis, ...]
+    attention: Attention | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A given target under the model (forced decoding): natural log probabilities, `<eos>` included."""
+
+    log_prob: float
+    tokens: tuple[str, ...]  # with <eos>
+    token_scores: tuple[float, ...]
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A model that answers. `options=None` means the settings it was trained with (`config.predict`)."""
+
+    config: Config
+
+    def predict(
+        self, sources: Sequence[str], options: PredictConfig | None = None, *, attention: bool = False
+    ) -> list[Prediction]:
+        """Predictions in the order of `sources`; an empty source is answered like any other."""
+        ...
+
+    def stream(
+        self, sources: Iterable[str], options: PredictConfig | None = None, *, attention: bool = False
+    ) -> Iterator[Prediction]:
+        """As `predict`, in input order, while later sources are still being read; memory stays bounded."""
+        ...
+
+    def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Score]:
+        """Forced decoding of given pairs."""
+        ...
