@@ -1,17 +1,17 @@
 """Corpus metrics of free-running outputs against one or more references for each source.
 
 All scores are in percent and carry a signature, so that a number can be compared with another. BLEU (Papineni
-et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006) are sacrebleu's (Post 2018). The others are ours, on
-text in NFC without spaces around it:
+et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006) are sacrebleu's (Post 2018). The others are ours,
+on text in NFC without spaces around it:
 
 - `exact`: outputs equal to one of their references;
-- `cer`, `wer`, `per`: Levenshtein distance over characters, words and symbols; edits of the whole corpus divided
-  by the length of its references, so above 100 is possible. Of several references the one with the lowest rate
-  counts.
+- `cer`, `wer`, `per`: Levenshtein distance over characters, words and symbols; edits of the whole corpus
+  divided by the length of its references, so above 100 is possible. Of several references the one with the
+  lowest rate counts.
 
-`wer` and `per` both split at spaces: `per` is for targets of symbols (phonemes, actions) and keeps their case,
-which may tell symbols apart. Papers on pronunciation call `per` phoneme error rate, and `100 - exact` (outputs that
-are wrong anywhere) the word error rate.
+`wer` and `per` both split at spaces: `per` is for targets of symbols (phonemes, actions) and keeps their
+case, which may tell symbols apart. Papers on pronunciation call `per` phoneme error rate, and `100 - exact`
+(outputs that are wrong anywhere) the word error rate.
 """
 
 import difflib
@@ -131,7 +131,8 @@ def _sacrebleu(
         return BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=effective_order, force=True)
     except (ImportError, RuntimeError):
         raise UserError(
-            f"tokenisation {tokenize} of BLEU needs more packages", hint=f"pip install 'sacrebleu[{tokenize[:2]}]'"
+            f"tokenisation {tokenize} of BLEU needs more packages",
+            hint=f"pip install 'sacrebleu[{tokenize[:2]}]'",
         ) from None
 
 
