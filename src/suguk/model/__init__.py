@@ -1,0 +1,7 @@
+"""Encoder, memory, attention, decoder, readout: parts that a setting puts together. See `seq2seq.build`."""
+
+from suguk.model.heads import Loss
+from suguk.model.memory import Memory, State
+from suguk.model.seq2seq import Seq2Seq, build
+
+__all__ = ["Loss", "Memory", "Seq2Seq", "State", "build"]

@@ -1,0 +1,70 @@
+"""Fast twins of `reference`: PyTorch's fused whole-sequence recurrences, made right for ragged batches.
+
+Shapes: B batch, T steps, I input, H hidden, G gates.
+
+Packed sequences leave the fast path on CPU, and a padded batch gives the last state at the pad instead of at the
+true end. Here a row's outputs are read at its true end; an LSTM's c, which the fused call does not return for each
+step, is carried through the padding by one extra input column that opens the forget gate and closes the input gate.
+"""
+
+import torch
+from torch import Tensor
+
+from suguk.kernels import reference
+from suguk.kernels.reference import CellState, Weights
+
+SHUT = 1e4  # far beyond any gate's sum: sigmoid(±SHUT + sum) is exactly 0 or 1 in float32
+
+
+def sequence(
+    kind: str, inputs: Tensor, mask: Tensor | None, state: CellState, weights: Weights, *, reverse: bool = False
+) -> tuple[Tensor, CellState]:
+    """As `reference.sequence`, same arguments and results."""
+    if kind == "gru-reset-before":  # no fused form of it exists
+        return reference.sequence(kind, inputs, mask, state, weights, reverse=reverse)
+    if mask is None:
+        flipped = inputs.flip(1) if reverse else inputs
+        outputs, last = _fused(kind, flipped, state, weights)
+        return (outputs.flip(1) if reverse else outputs), last
+    order = backwards(mask) if reverse else None
+    if order is not None:
+        inputs = _reorder(inputs, order)
+    if kind == "lstm":
+        inputs, weights = _hold_when_padded(inputs, mask, weights)
+    outputs, last = _fused(kind, inputs, state, weights)
+    end = mask.sum(1) - 1
+    rows = torch.arange(len(end), device=end.device)
+    last = (outputs[rows, end], *last[1:])
+    outputs = outputs * mask.unsqueeze(-1)
+    return (outputs if order is None else _reorder(outputs, order)), last
+
+
+def backwards(mask: Tensor) -> Tensor:
+    """Positions that reverse each row's real steps and leave its padding in place. mask, result: [B, T]."""
+    steps = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    return torch.where(mask, mask.sum(1, keepdim=True) - 1 - steps, steps)
+
+
+def _reorder(values: Tensor, order: Tensor) -> Tensor:
+    return values.gather(1, order.unsqueeze(-1).expand_as(values))
+
+
+def _hold_when_padded(inputs: Tensor, mask: Tensor, weights: Weights) -> tuple[Tensor, Weights]:
+    hidden = weights.hh.shape[1]
+    column = weights.ih.new_zeros(4 * hidden, 1)
+    column[:hidden] = -SHUT  # input gate
+    column[hidden : 2 * hidden] = SHUT  # forget gate
+    padded = (~mask).unsqueeze(-1).to(inputs.dtype)
+    return torch.cat([inputs, padded], dim=-1), weights._replace(ih=torch.cat([weights.ih, column], dim=1))
+
+
+def _fused(kind: str, inputs: Tensor, state: CellState, weights: Weights) -> tuple[Tensor, CellState]:
+    flat = list(weights)
+    start = [part.unsqueeze(0) for part in state]
+    options = (True, 1, 0.0, torch.is_grad_enabled(), False, True)  # bias, layers, dropout, train, bidirectional, B first
+    if kind == "lstm":
+        outputs, h, c = torch.lstm(inputs, start, flat, *options)
+        return outputs, (h[0], c[0])
+    call = torch.gru if kind == "gru" else torch.rnn_tanh
+    outputs, h = call(inputs, start[0], flat, *options)
+    return outputs, (h[0],)

@@ -1,0 +1,153 @@
+"""Attention: how much each source position matters to a decoder state.
+
+Shapes: B batch, S source length, Q queries, H hidden of the decoder, C width of an encoder state, A attention size.
+
+A score gives energies [B, Q, S] from queries and keys prepared once a source; a window says where to look; `Attention`
+puts them together: weights = softmax of the energies over real positions, context = Σ_s weight_s · h_s
+(Bahdanau 2014, eqs. 5–6; Luong 2015, eq. 7).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from suguk.model.memory import Memory
+
+
+class DotScore(nn.Module):
+    """h_t · h_s (Luong 2015, eq. 8); scaled: divided by √H (Vaswani 2017, eq. 1)."""
+
+    def __init__(self, *, hidden: int, scaled: bool = False) -> None:
+        super().__init__()
+        self.scale = 1 / math.sqrt(hidden) if scaled else 1.0
+
+    def prepare(self, values: Tensor) -> Tensor:
+        return values
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        return torch.matmul(query, keys.transpose(1, 2)) * self.scale
+
+
+class GeneralScore(nn.Module):
+    """h_t · W_a h_s (Luong 2015, eq. 8)."""
+
+    def __init__(self, *, hidden: int, values: int) -> None:
+        super().__init__()
+        self.w_a = nn.Linear(values, hidden, bias=False)
+
+    def prepare(self, values: Tensor) -> Tensor:
+        keys: Tensor = self.w_a(values)
+        return keys
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        return torch.matmul(query, keys.transpose(1, 2))
+
+
+class AdditiveScore(nn.Module):
+    """v_a · tanh(W_a s + U_a h_s) (Bahdanau 2014, A.1.2); Luong's concat is the same, [W_a U_a] written as one matrix."""
+
+    def __init__(self, *, hidden: int, values: int, size: int) -> None:
+        super().__init__()
+        self.w_a = nn.Linear(hidden, size, bias=False)
+        self.u_a = nn.Linear(values, size, bias=False)
+        self.v_a = nn.Parameter(torch.zeros(size))
+
+    def prepare(self, values: Tensor) -> Tensor:
+        keys: Tensor = self.u_a(values)
+        return keys
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        inner = torch.tanh(self.w_a(query).unsqueeze(2) + keys.unsqueeze(1))  # [B, Q, S, A]
+        return torch.matmul(inner, self.v_a.to(inner.dtype))
+
+
+class LocationScore(nn.Module):
+    """W_a h_t, one energy a position, whatever stands there (Luong 2015, eq. 9).
+
+    Knows `positions` source positions; words beyond them are never looked at, as in the paper.
+    """
+
+    def __init__(self, *, hidden: int, positions: int) -> None:
+        super().__init__()
+        self.w_a = nn.Linear(hidden, positions, bias=False)
+
+    def prepare(self, values: Tensor) -> Tensor:
+        """Keys carry no content here, only which positions exist."""
+        return values[..., :1]
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        known: Tensor = self.w_a(query)
+        length = keys.shape[1]
+        index = torch.arange(length, device=query.device)
+        energies = known.index_select(-1, index.clamp(max=known.shape[-1] - 1))
+        return energies.masked_fill(index >= known.shape[-1], -torch.inf)
+
+
+class MonotonicWindow(nn.Module):
+    """local-m: look at [t − D, t + D] (Luong 2015 §3.2); past the source's end the window stays on its last word."""
+
+    def __init__(self, *, window: int) -> None:
+        super().__init__()
+        self.window = window
+
+    def forward(self, query: Tensor, mask: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns (inside [B, Q, S], factor on the weights or None). query: [B, Q, H]; position: [B, Q]."""
+        centre = torch.minimum(position, mask.sum(1, keepdim=True) - 1)
+        return _distance(centre, mask).abs() <= self.window, None
+
+
+class PredictiveWindow(nn.Module):
+    """local-p: p_t = S · sigmoid(v_p · tanh(W_p h_t)), weights times exp(−(s − p_t)² / 2σ²), σ = D/2.
+
+    Luong 2015, eqs. 9–10 of §3.2; S is the row's own length, and the factor is applied after the softmax over the
+    window, so that weights sum to less than one.
+    """
+
+    def __init__(self, *, hidden: int, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.w_p = nn.Linear(hidden, hidden, bias=False)
+        self.v_p = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, query: Tensor, mask: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        del position
+        share = torch.sigmoid(self.v_p(torch.tanh(self.w_p(query))).squeeze(-1).float())
+        distance = _distance(share.to(query.dtype if query.dtype == torch.float64 else share.dtype) * mask.sum(
+            1, keepdim=True), mask)
+        sigma = self.window / 2
+        return distance.abs() <= self.window, torch.exp(-(distance**2) / (2 * sigma**2))
+
+
+def _distance(centre: Tensor, mask: Tensor) -> Tensor:
+    """s − p_t. centre: [B, Q]; mask: [B, S] → [B, Q, S]."""
+    index = torch.arange(mask.shape[1], device=mask.device)
+    return index - centre.unsqueeze(-1)
+
+
+class Attention(nn.Module):
+    """A score, and perhaps a window."""
+
+    def __init__(self, *, score: nn.Module, window: nn.Module | None = None) -> None:
+        super().__init__()
+        self.score, self.window = score, window
+
+    def prepare(self, values: Tensor) -> Tensor:
+        """Keys [B, S, A] from encoder states [B, S, C]: all that does not depend on the query, once a source."""
+        keys: Tensor = self.score.prepare(values)  # type: ignore[operator]
+        return keys
+
+    def forward(self, query: Tensor, memory: Memory, position: Tensor) -> tuple[Tensor, Tensor]:
+        """query: [B, Q, H]; position: [B, Q], the target positions. Returns context [B, Q, C], weights [B, Q, S]."""
+        energies: Tensor = self.score(query, memory.keys)
+        seen = memory.mask.unsqueeze(1)
+        factor = None
+        if self.window is not None:
+            inside, factor = self.window(query, memory.mask, position)
+            seen = seen & inside
+        wide = energies if energies.dtype == torch.float64 else energies.float()
+        weights = torch.softmax(wide.masked_fill(~seen, -torch.inf), dim=-1)
+        if factor is not None:
+            weights = weights * factor
+        context = torch.matmul(weights.to(memory.values.dtype), memory.values)
+        return context, weights

@@ -1,0 +1,138 @@
+"""The decoder: from the memory and the words so far to the next readout.
+
+Shapes: B batch, T target length, S source length, Q hypotheses of a row, E embedding, H hidden, C context, R readout.
+
+One step, whatever the paper (Sutskever 2014; Cho 2014; Bahdanau 2014; Luong 2015):
+
+    x_t = [E y_{t−1}; what is fed back; the context, if attention looked before the cell]
+    s_t = cell(x_t, s_{t−1})                          attention may look before, between or after the layers
+    r_t = readout([s_t; c_t; E y_{t−1}])              the parts that the paper has
+
+Teacher forcing takes all steps at once where no step's input depends on an earlier step's output; `step` is the
+definition, and a test proves them equal.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from suguk.model.attention import Attention
+from suguk.model.cells import Stack
+from suguk.model.inputs import TokenEmbedding
+from suguk.model.memory import Memory, State
+
+
+class Decoder(nn.Module):
+    """Parts put together. below: layers under the attention (all of them unless it looks between); above: the rest."""
+
+    def __init__(
+        self,
+        *,
+        embedding: TokenEmbedding,
+        below: Stack,
+        above: Stack | None,
+        attention: Attention | None,
+        attend: str,
+        readout: nn.Module,
+        context_every_step: bool = False,
+        input_feeding: bool = False,
+        readout_word: bool = False,
+        readout_previous: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.below, self.above = embedding, below, above
+        self.attention, self.attend, self.readout = attention, attend, readout
+        self.context_every_step, self.input_feeding = context_every_step, input_feeding
+        self.readout_word, self.readout_previous = readout_word, readout_previous
+        self.dropout = dropout
+
+    def start(self, memory: Memory) -> State:
+        """The state before the first word, one hypothesis a row (Q = 1); fed back is zero (Luong 2015 §3.3)."""
+        cells = tuple(tuple(part.unsqueeze(1) for part in layer) for layer in memory.initial)
+        values = memory.values
+        size = int(self.readout.size)  # type: ignore[arg-type]
+        feed = (values.new_zeros(len(values), 1, size),) if self.input_feeding else ()
+        return State(cells, feed, torch.zeros_like(memory.mask[:, :1], dtype=torch.long))
+
+    def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """One step of every hypothesis. token: [B, Q], the previous words.
+
+        Returns the readout [B, Q, R], the new state and the attention weights [B, Q, S] (zero without attention).
+        """
+        word = self.embedding(token)
+        top = state.cells[-1][0]
+        context, weights = self._nothing(memory, word)
+        if self.attention is not None and self.attend == "before":
+            context, weights = self.attention(top, memory, state.position)
+        x = self._cell_input(word, context, state.feed)
+        depth = len(self.below.layers)
+        y, cells = self.below(x, state.cells[:depth])
+        if self.attention is not None and self.attend != "before":
+            context, weights = self.attention(y, memory, state.position)
+        if self.above is not None:
+            y, upper = self.above(self._between(y, context), state.cells[depth:])
+            cells = cells + upper
+        readout = self._readout(top if self.readout_previous else y, context, word)
+        feed = (readout,) if self.input_feeding else ()
+        return readout, State(cells, feed, state.position + 1), weights
+
+    def forward(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Teacher forcing. inputs: [B, T], `<sos>` and the target without its last token.
+
+        Returns readouts [B, T, R] and attention weights [B, T, S].
+        """
+        if self.input_feeding or (self.attention is not None and self.attend == "before"):
+            return self._stepwise(inputs, memory)
+        return self._at_once(inputs, memory)
+
+    def _stepwise(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        readouts, weights = zip(*self._steps(inputs, memory), strict=True)
+        return torch.cat(readouts, dim=1), torch.cat(weights, dim=1)
+
+    def _steps(self, inputs: Tensor, memory: Memory) -> Iterator[tuple[Tensor, Tensor]]:
+        state = self.start(memory)
+        for t in range(inputs.shape[1]):
+            readout, state, weights = self.step(inputs[:, t : t + 1], state, memory)
+            yield readout, weights
+
+    def _at_once(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        word = self.embedding(inputs)
+        context, weights = self._nothing(memory, word)
+        depth = len(self.below.layers)
+        y, _ = self.below.sequence(self._cell_input(word, context, ()), memory.initial[:depth])
+        if self.attention is not None:
+            position = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
+            context, weights = self.attention(y, memory, position)
+        if self.above is not None:
+            y, _ = self.above.sequence(self._between(y, context), memory.initial[depth:])
+        if self.readout_previous:
+            y = torch.cat([memory.initial[-1][0].unsqueeze(1).to(y.dtype), y[:, :-1]], dim=1)
+        return self._readout(y, context, word), weights
+
+    def _nothing(self, memory: Memory, word: Tensor) -> tuple[Tensor, Tensor]:
+        """Without attention: the fixed context for every query, and no weights."""
+        context = memory.context.unsqueeze(1).expand(-1, word.shape[1], -1)
+        weights = memory.mask.unsqueeze(1).expand(-1, word.shape[1], -1) * word.new_zeros(())
+        return context, weights
+
+    def _cell_input(self, word: Tensor, context: Tensor, feed: tuple[Tensor, ...]) -> Tensor:
+        before = self.attention is not None and self.attend == "before"
+        parts = [word, *feed]
+        if before or self.context_every_step:
+            parts.append(context.to(word.dtype))
+        return torch.cat(parts, dim=-1) if len(parts) > 1 else word
+
+    def _between(self, y: Tensor, context: Tensor) -> Tensor:
+        return F.dropout(torch.cat([y, context.to(y.dtype)], dim=-1), self.dropout, self.training)
+
+    def _readout(self, state: Tensor, context: Tensor, word: Tensor) -> Tensor:
+        parts = [state]
+        if self.attention is not None or self.context_every_step:
+            parts.append(context.to(state.dtype))
+        if self.readout_word:
+            parts.append(word.to(state.dtype))
+        inputs = torch.cat(parts, dim=-1) if len(parts) > 1 else state
+        return F.dropout(self.readout(inputs), self.dropout, self.training)

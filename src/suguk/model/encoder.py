@@ -1,0 +1,80 @@
+"""The encoder: reads a source of any length and leaves one state a position, and the last state of every layer.
+
+Shapes: B batch, S source length, E embedding, H hidden (each direction), C = H × directions.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from suguk.kernels.fast import backwards
+from suguk.kernels.reference import CellState
+from suguk.model.cells import Cell
+from suguk.model.inputs import TokenEmbedding
+
+
+class Encoded(NamedTuple):
+    """states: [B, S, C], zero on padding; last: for each layer, the states after the last step, each [B, C]."""
+
+    states: Tensor
+    mask: Tensor  # [B, S]
+    last: tuple[CellState, ...]
+
+
+class Encoder(nn.Module):
+    """Layers of recurrent cells in one or two directions (Schuster & Paliwal 1997; Bahdanau 2014 §3.2).
+
+    reverse_source: words are read from last to first with `<eos>` still at the end (Sutskever 2014 §3.3); the states
+    come back in the order of the source, so attention and its pictures never see the reversal.
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding: TokenEmbedding,
+        kind: str,
+        hidden: int,
+        layers: int,
+        bidirectional: bool = False,
+        reverse_source: bool = False,
+        residual: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.reverse_source, self.residual, self.dropout = reverse_source, residual, dropout
+        ways = 2 if bidirectional else 1
+        sizes = [embedding.weight.shape[1]] + [hidden * ways] * (layers - 1)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(Cell(kind=kind, inputs=size, hidden=hidden) for _ in range(ways)) for size in sizes
+        )
+
+    def forward(self, source: Tensor, lengths: Tensor) -> Encoded:
+        """source: [B, S] token ids ending in `<eos>`; lengths: [B]."""
+        mask = torch.arange(source.shape[1], device=source.device) < lengths.unsqueeze(1)
+        if self.reverse_source:
+            words = mask & (mask.cumsum(1) < lengths.unsqueeze(1))
+            order = backwards(words)
+            source = source.gather(1, order)
+        x = self.embedding(source)
+        last: list[CellState] = []
+        for index, ways in enumerate(self.layers):
+            below = F.dropout(x, self.dropout, self.training) if index else x
+            x, state = self._layer(ways, below, mask)
+            if self.residual and index:
+                x = x + below
+            last.append(state)
+        if self.reverse_source:
+            x = x.gather(1, order.unsqueeze(-1).expand_as(x))
+        return Encoded(x, mask, tuple(last))
+
+    @staticmethod
+    def _layer(ways: nn.Module, x: Tensor, mask: Tensor) -> tuple[Tensor, CellState]:
+        runs = []
+        for way, cell in enumerate(ways.children()):
+            assert isinstance(cell, Cell)
+            runs.append(cell.sequence(x, mask, cell.initial(x, len(x)), reverse=way == 1))
+        outputs = torch.cat([y for y, _ in runs], dim=-1)
+        return outputs, tuple(torch.cat(parts, dim=-1) for parts in zip(*(last for _, last in runs), strict=True))

@@ -1,0 +1,46 @@
+"""Initial weights, as the papers set them."""
+
+from torch import nn
+
+from suguk.model.attention import AdditiveScore, PredictiveWindow
+from suguk.model.cells import Cell
+
+
+def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
+    """uniform: everything U(−scale, scale) (Sutskever 2014 §3.4, Luong 2015 §4.1).
+
+    normal: N(0, scale²), recurrent matrices orthogonal, biases 0, W_a and U_a ten times smaller, v_a 0
+    (Cho 2014 A.1; Bahdanau 2014 B.1).
+    xavier: Glorot uniform matrices, recurrent ones orthogonal, embeddings N(0, 1/E), biases 0, the LSTM's forget bias 1
+    (Jozefowicz 2015).
+    """
+    for name, parameter in model.named_parameters():
+        if kind == "uniform":
+            nn.init.uniform_(parameter, -scale, scale)
+        elif parameter.dim() < 2:
+            nn.init.zeros_(parameter)
+        elif kind == "normal":
+            nn.init.normal_(parameter, std=scale)
+        elif "embedding" in name:
+            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+        else:
+            nn.init.xavier_uniform_(parameter)
+    if kind == "uniform":
+        return
+    for module in model.modules():
+        if isinstance(module, Cell):
+            _recurrent(module, forget=1.0 if kind == "xavier" else 0.0)
+        elif isinstance(module, AdditiveScore) and kind == "normal":
+            nn.init.normal_(module.w_a.weight, std=scale / 10)
+            nn.init.normal_(module.u_a.weight, std=scale / 10)
+        elif isinstance(module, AdditiveScore):
+            nn.init.normal_(module.v_a, std=len(module.v_a) ** -0.5)
+        elif isinstance(module, PredictiveWindow) and kind == "xavier":
+            nn.init.xavier_uniform_(module.v_p.weight)
+
+
+def _recurrent(cell: Cell, *, forget: float) -> None:
+    for block in cell.weight_hh.data.split(cell.hidden):
+        nn.init.orthogonal_(block)
+    if cell.kind == "lstm":
+        cell.bias_ih.data[cell.hidden : 2 * cell.hidden] = forget
