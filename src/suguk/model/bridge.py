@@ -31,7 +31,7 @@ class ZeroBridge(nn.Module):
         self.layers, self.hidden = layers, hidden
 
     def forward(self, last: Sequence[CellState]) -> tuple[CellState, ...]:
-        zero = tuple(part.new_zeros(len(part), self.hidden) for part in last[-1])
+        zero = tuple(part.new_zeros(part.shape[0], self.hidden) for part in last[-1])
         return (zero,) * self.layers
 
 

@@ -54,7 +54,7 @@ class Decoder(nn.Module):
         cells = tuple(tuple(part.unsqueeze(1) for part in layer) for layer in memory.initial)
         values = memory.values
         size = int(self.readout.size)  # type: ignore[arg-type]
-        feed = (values.new_zeros(len(values), 1, size),) if self.input_feeding else ()
+        feed = (values.new_zeros(values.shape[0], 1, size),) if self.input_feeding else ()
         return State(cells, feed, torch.zeros_like(memory.mask[:, :1], dtype=torch.long))
 
     def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:

@@ -75,6 +75,6 @@ class Encoder(nn.Module):
         runs = []
         for way, cell in enumerate(ways.children()):
             assert isinstance(cell, Cell)
-            runs.append(cell.sequence(x, mask, cell.initial(x, len(x)), reverse=way == 1))
+            runs.append(cell.sequence(x, mask, cell.initial(x, x.shape[0]), reverse=way == 1))
         outputs = torch.cat([y for y, _ in runs], dim=-1)
         return outputs, tuple(torch.cat(parts, dim=-1) for parts in zip(*(last for _, last in runs), strict=True))

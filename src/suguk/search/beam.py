@@ -111,7 +111,7 @@ def advance(stepper: Stepper, beam: Beam, memory: Memory, limits: Tensor) -> Bea
         token_scores=scores,
         log_probs=total,
         lengths=beam.lengths.gather(1, parent) + (~old).long(),
-        finished=torch.where(old, beam.finished.gather(1, parent), word == EOS),
+        finished=(old & beam.finished.gather(1, parent)) | (word == EOS),
         last=word,
         state=select(state, parent),
     )
@@ -132,7 +132,11 @@ def length_penalty(lengths: Tensor, alpha: Tensor | float, kind: str) -> Tensor:
 def ranked(beam: Beam, alpha: Tensor | float, kind: str) -> Found:
     """The end result, in order of score."""
     scores = beam.log_probs / length_penalty(beam.lengths, alpha, kind).to(beam.log_probs.dtype)
-    order = torch.where(beam.finished, scores, scores - KEPT).argsort(dim=1, descending=True, stable=True)
+    seats = scores.shape[1]
+    by_score = scores.topk(seats, dim=1).indices
+    index = torch.arange(seats, device=scores.device)
+    ended_first = (beam.finished.gather(1, by_score).long() * seats - index).topk(seats, dim=1).indices
+    order = by_score.gather(1, ended_first)
     tokens, token_scores, *rest = (
         select(part, order)
         for part in (beam.tokens, beam.token_scores, beam.log_probs, scores, beam.lengths, beam.finished)
