@@ -122,7 +122,7 @@ def _losses(axes: "Axes", records: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(steps, smooth(losses), color=BLUE, linewidth=1.8, marker=mark, label="training")
     if len(valid_losses):
         lowest = float(valid_losses.min())
-        label = f"validation (lowest {lowest:.3f}: perplexity {math.exp(min(lowest, 99)):.4g})"
+        label = f"validation (lowest {lowest:.3f}: perplexity {math.exp(min(lowest, 700)):.4g})"
         axes.plot(valid_steps, valid_losses, color=ROSE, linewidth=1.8, marker="o", markersize=4, label=label)
     if len(losses) + len(valid_losses):
         axes.legend(loc="upper right")

@@ -1,7 +1,7 @@
 """Attention as a heatmap: one self-contained SVG, written by hand so that tokens of any script can be shown.
 
 Columns are source tokens, rows are generated tokens, a cell is the weight on a fixed scale from 0 to 1, so
-that pictures can be compared. Pointing at a cell shows its number; it is printed where cells are large enough.
+that pictures can be compared. Pointing at a cell shows its number, which is printed where cells are large.
 """
 
 import math
