@@ -27,6 +27,7 @@ FONTS = (
 )
 _MARGIN = 16
 _LONGEST_LABEL = 170  # pixels; the rest of a longer token is in its tooltip
+_LONGEST_TIP = 200  # characters of a token in the tooltip of a cell
 _NUMBERED = 24  # smallest cell that a number fits into
 _SHOWN = 0.0005  # smaller weights are 0.000
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -121,11 +122,15 @@ def _ems(character: str) -> float:
 
 
 def _fit(label: str, font: float, most: float) -> str:
-    if text_width(label, font) <= most:
-        return label
-    while label and text_width(label + "…", font) > most:
-        label = label[:-1]
-    return label + "…"
+    room = most - text_width("…", font)
+    used, kept = 0.0, 0
+    for position, character in enumerate(label, start=1):
+        used += text_width(character, font)
+        if used <= room:
+            kept = position
+        elif used > most:
+            return label[:kept] + "…"
+    return label
 
 
 def _wrap(text: str, font: float, most: float, lines: int) -> tuple[str, ...]:
@@ -224,7 +229,7 @@ def _cells(layout: _Layout, weights: NDArray[np.float64]) -> Iterator[str]:
     yield f'<rect width="{width}" height="{height}" fill="{RAMP[0]}"><title>0.000</title></rect>'
     for row, column in np.argwhere(weights >= _SHOWN).tolist():
         weight = float(weights[row, column])
-        tip = f"{layout.sources[column]} → {layout.targets[row]}: {weight:.3f}"
+        tip = f"{layout.sources[column][:_LONGEST_TIP]} → {layout.targets[row][:_LONGEST_TIP]}: {weight:.3f}"
         yield (
             f'<rect x="{column * size}" y="{row * size}" {square} fill="{colour(weight)}">'
             f"<title>{escape(tip)}</title></rect>"
