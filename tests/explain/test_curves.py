@@ -103,8 +103,7 @@ def test_pictures_are_deterministic_and_leave_no_state(tmp_path: Path) -> None:
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert dict(mpl.rcParams) == before
     code = (
-        "import sys; from suguk.evaluate.report import Evaluation, Group
-from suguk.explain.curves import learning_curves;"
+        "import sys; from suguk.explain.curves import learning_curves;"
         f"learning_curves([], {str(tmp_path / 'x.svg')!r}); print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run(

@@ -1,8 +1,8 @@
 """Corpus metrics of free-running outputs against one or more references for each source.
 
-All scores are in percent and carry a signature, so that a number can be compared with another. BLEU (Papineni
-et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006) are sacrebleu's (Post 2018). The others are ours,
-on text in NFC without spaces around it:
+All scores are in percent and carry a signature, so that a number can be compared with another. BLEU
+(Papineni et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006) are sacrebleu's (Post 2018). The
+others are ours, on text in NFC without spaces around it:
 
 - `exact`: outputs equal to one of their references;
 - `cer`, `wer`, `per`: Levenshtein distance over characters, words and symbols; edits of the whole corpus

@@ -1,4 +1,4 @@
-"""One evaluation of a model: scores of its outputs, perplexity, speed, and how the scores fall with length."""
+"""One evaluation of a model: scores of its outputs, perplexity, speed, and scores by length."""
 
 import math
 import statistics
