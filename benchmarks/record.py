@@ -1,0 +1,142 @@
+"""Run a recorded training from the command line that a user would type, and write its row.
+
+    python benchmarks/record.py --data DIR --out runs/bench multi30k-small cmudict-chars
+    python benchmarks/record.py --list
+
+DIR holds the data sets by name (multi30k/train.en, cmudict/train.tsv, …). Every run leaves its log, its scores as JSON
+and its commands in OUT/NAME.json; the table in RESULTS.md is made of these.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Run(NamedTuple):
+    """What is trained, with which settings, and what it is tested on; files are relative to the data folder."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+    recipe: str | None
+    settings: tuple[str, ...]
+    evaluate: tuple[str, ...] = ()
+
+
+def _multi30k(recipe: str, *settings: str) -> Run:
+    return Run(
+        ("multi30k/train.en", "multi30k/train.de"),
+        ("multi30k/val.en", "multi30k/val.de"),
+        ("multi30k/test_2016_flickr.en", "multi30k/test_2016_flickr.de"),
+        recipe,
+        ("data.lowercase=true", "train.precision=bf16", *settings),
+        ("--lowercase",),
+    )
+
+
+def _table(name: str, recipe: str | None, *settings: str) -> Run:
+    return Run((f"{name}/train.tsv",), (f"{name}/valid.tsv",), (f"{name}/test.tsv",), recipe, settings)
+
+
+PAPER = ("model.hidden=256", "model.embedding=256", "train.minutes=10", "train.epochs=1000")
+# The sizes of Deep Learning from Scratch 2, chapters 7 and 8.
+BOOK = ("model.cell=lstm", "model.hidden=128", "model.embedding=16", "train.epochs=25", "train.batch_tokens=1024",
+        "train.early_stopping=0", "train.valid_metric=exact", "predict.beam=1")
+VARIANTS = {
+    "plain": (),
+    "reversed": ("model.reverse_source=true",),
+    "reversed-peeky": ("model.reverse_source=true", "model.context=every-step"),
+    "attention": ("model.attention=dot", "model.readout=linear"),
+}
+
+RUNS: dict[str, Run] = {
+    "multi30k-small": _multi30k("small", "train.minutes=30"),
+    "cmudict-chars": _table("cmudict", "chars", "train.minutes=30", "train.precision=bf16"),
+    **{f"addition-{name}": _table("addition", None, *BOOK, *more) for name, more in VARIANTS.items()},
+    **{
+        f"date-{name}": _table("date", None, *BOOK, "train.epochs=10", *more)
+        for name, more in VARIANTS.items()
+    },
+    "multi30k-sutskever2014": _multi30k("sutskever2014", *PAPER),
+    "multi30k-cho2014": _multi30k("cho2014", "model.hidden=256", "model.readout_size=128", *PAPER[2:]),
+    "multi30k-bahdanau2014": _multi30k("bahdanau2014", *PAPER, "model.readout_size=128"),
+    "multi30k-luong2015": _multi30k("luong2015", *PAPER),
+    "multi30k-luong2015-local-p": _multi30k("luong2015-local-p", *PAPER),
+}
+
+
+def commands(name: str, data: Path, out: Path) -> Iterator[list[str]]:
+    """The training and the evaluation, as typed."""
+    run = RUNS[name]
+
+    def files(names: tuple[str, ...]) -> list[str]:
+        return [str(data / file) for file in names]
+
+    train = ["suguk", "train", *files(run.train), "--valid", *files(run.valid)]
+    train += ["--recipe", run.recipe] if run.recipe else []
+    for setting in run.settings:
+        train += ["--set", setting]
+    yield [*train, "--out", str(out / name)]
+    yield ["suguk", "evaluate", str(out / name), *files(run.test), *run.evaluate, "--json"]
+
+
+def execute(name: str, data: Path, out: Path) -> dict[str, Any]:
+    """Both commands; seconds, peak memory and scores."""
+    out.mkdir(parents=True, exist_ok=True)
+    row: dict[str, Any] = {"name": name, "date": time.strftime("%Y-%m-%d"), "machine": machine(), "steps": []}
+    for command in commands(name, data, out):
+        print("$", " ".join(command), file=sys.stderr, flush=True)
+        began = time.monotonic()
+        with (out / f"{name}.log").open("a", encoding="utf-8") as log:
+            done = subprocess.run(
+                [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=log, text=True, check=False
+            )
+        if done.returncode:
+            raise SystemExit(f"{name}: exit status {done.returncode}, see {out / f'{name}.log'}")
+        row["steps"].append({"command": " ".join(command), "seconds": round(time.monotonic() - began, 1)})
+    row["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    row["evaluation"] = json.loads(done.stdout)
+    (out / f"{name}.json").write_text(json.dumps(row, ensure_ascii=False, indent=1), encoding="utf-8")
+    return row
+
+
+def machine() -> str:
+    """Processor and cores, in a few words."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="runs (default: all)")
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--list", action="store_true", help="print the commands and stop")
+    arguments = parser.parse_args()
+    for name in arguments.names or RUNS:
+        if name not in RUNS:
+            parser.error(f"unknown run {name!r}; known: {', '.join(RUNS)}")
+        if arguments.list:
+            print(*(" ".join(command) for command in commands(name, arguments.data, arguments.out)), sep="\n")
+        else:
+            row = execute(name, arguments.data, arguments.out)
+            print(json.dumps({key: row[key] for key in ("name", "steps", "peak_memory_mb")}))
+
+
+if __name__ == "__main__":
+    main()
