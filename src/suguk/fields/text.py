@@ -1,0 +1,235 @@
+"""Text as token ids, through the `tokenizers` library: words, characters, bytes, BPE, unigram or symbols.
+
+All of normalisation, splitting and joining is inside the tokenizers JSON, so another runtime (Rust, JavaScript) that
+loads `source.json` gives the same ids.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else the library warns after every fork
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers  # noqa: E402
+
+from suguk.errors import ModelError, UserError  # noqa: E402
+from suguk.fields.base import EOS, PAD, SOS, SPECIALS, UNK  # noqa: E402
+
+Kind = Literal["word", "char", "byte", "bpe", "unigram", "symbols"]
+KINDS: tuple[Kind, ...] = ("word", "char", "byte", "bpe", "unigram", "symbols")
+SPACE = "▁"  # marks the space before a piece, as in SentencePiece
+FORMAT, VERSION = "suguk-text-field", 1
+
+
+class TextField:
+    """One side's text. Made by `train` or `from_json`; never changed afterwards."""
+
+    def __init__(self, kind: Kind, tokenizer: Tokenizer, *, lowercase: bool = False) -> None:
+        self.kind, self.lowercase = kind, lowercase
+        self._tokenizer = tokenizer
+        self.size: int = tokenizer.get_vocab_size()
+        self._pieces = [tokenizer.id_to_token(i) or SPECIALS[UNK] for i in range(self.size)]
+
+    @classmethod
+    def train(cls, kind: Kind, lines: Iterable[str], vocab_size: int, lowercase: bool = False) -> "TextField":
+        """A vocabulary of at most `vocab_size` entries (specials included) from training text. UserError if too small."""
+        if vocab_size <= len(SPECIALS):
+            raise UserError(f"vocab_size must be at least {len(SPECIALS) + 1}, found {vocab_size}")
+        tokenizer = _TRAIN[kind](lines, vocab_size, _normalizer(lowercase))
+        return cls(kind, tokenizer, lowercase=lowercase)
+
+    def encode(self, raw: str) -> NDArray[np.int32]:
+        """Ids ending in `<eos>`; an empty text is `<eos>` alone. Unknown pieces are `<unk>`."""
+        return self.encode_batch([raw])[0]
+
+    def encode_batch(self, raws: Sequence[str]) -> list[NDArray[np.int32]]:
+        """As `encode`, for many texts at once."""
+        encodings = self._tokenizer.encode_batch_fast(list(raws), add_special_tokens=False)
+        arrays = [np.array([*encoding.ids, EOS], dtype=np.int32) for encoding in encodings]
+        for ids in arrays:  # text that spells a special token is not one
+            body = ids[:-1]
+            body[(body == PAD) | (body == SOS) | (body == EOS)] = UNK
+        return arrays
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text up to the first `<eos>`."""
+        kept: list[int] = []
+        for i in ids:
+            if i == EOS:
+                break
+            if i not in (PAD, SOS):
+                kept.append(int(i))
+        return self.join(self.pieces(kept))
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Vocabulary entries."""
+        return [self._pieces[i] for i in ids]
+
+    def join(self, pieces: Sequence[str]) -> str:
+        """Text from vocabulary entries, or from what `split` gives."""
+        if self.kind == "symbols" or not pieces:
+            return " ".join(pieces)
+        text: str = self._tokenizer.decoder.decode(list(pieces))
+        return text.strip()
+
+    def split(self, raw: str) -> list[str]:
+        """The pieces of a text before the vocabulary is asked, one for each id but `<eos>` (words and symbols only)."""
+        normal = self._tokenizer.normalizer.normalize_str(raw)
+        return [piece for piece, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """One readable string an id, for the axes of pictures."""
+        return [self._pieces[i].replace(" ", SPACE) if self.kind == "char" else self._pieces[i] for i in ids]
+
+    def unknown_rate(self, lines: Sequence[str]) -> float:
+        """Share of tokens that are `<unk>`, `<eos>` not counted."""
+        encoded = self.encode_batch(lines)
+        total = sum(len(ids) - 1 for ids in encoded)
+        return sum(int((ids == UNK).sum()) for ids in encoded) / max(total, 1)
+
+    def collate(self, arrays: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids as [B, S] with `<pad>` after the end, and lengths [B]."""
+        lengths = np.array([len(ids) for ids in arrays], dtype=np.int64)
+        padded = np.full((len(arrays), int(lengths.max(initial=0))), PAD, dtype=np.int64)
+        for row, ids in zip(padded, arrays, strict=True):
+            row[: len(ids)] = ids
+        return padded, lengths
+
+    def to_json(self) -> str:
+        """Format, kind and the tokenizers JSON."""
+        about = {"format": FORMAT, "version": VERSION, "kind": self.kind, "lowercase": self.lowercase}
+        return json.dumps({**about, "tokenizer": json.loads(self._tokenizer.to_str())}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "") -> "TextField":
+        """ModelError if the text is damaged, not a text field, or of a newer version."""
+        try:
+            about: Any = json.loads(text)
+        except json.JSONDecodeError as fault:
+            raise ModelError(f"damaged JSON: {fault}", where=where or None, hint="copy the model again") from None
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise ModelError(f"not a text field: expected format {FORMAT!r}", where=where or None)
+        if not isinstance(about.get("version"), int) or about["version"] > VERSION:
+            raise ModelError(
+                f"text field version {about.get('version')}, this suguk reads up to {VERSION}",
+                where=where or None,
+                hint="update suguk",
+            )
+        if about.get("kind") not in KINDS:
+            raise ModelError(f"unknown kind of tokenizer {about.get('kind')!r}", where=where or None)
+        try:
+            tokenizer = Tokenizer.from_str(json.dumps(about.get("tokenizer")))
+        except Exception as fault:  # the library raises bare Exception
+            raise ModelError(f"damaged tokenizer: {fault}", where=where or None) from None
+        if [tokenizer.id_to_token(i) for i in range(len(SPECIALS))] != list(SPECIALS):
+            raise ModelError("the vocabulary does not begin with the special tokens", where=where or None)
+        return cls(about["kind"], tokenizer, lowercase=bool(about.get("lowercase")))
+
+
+def _normalizer(lowercase: bool) -> normalizers.Normalizer:
+    steps = [normalizers.NFC(), normalizers.Strip()]
+    return normalizers.Sequence([*steps, normalizers.Lowercase(), normalizers.NFC()] if lowercase else steps)
+
+
+def _word_split() -> pre_tokenizers.PreTokenizer:
+    """Words and punctuation marks; the piece after a space begins with ▁, so that they join again exactly."""
+    words = Regex(rf"{SPACE}*[\p{{L}}\p{{M}}\p{{N}}]+|{SPACE}*[^\p{{L}}\p{{M}}\p{{N}}{SPACE}]|{SPACE}+")
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always", split=False),
+            pre_tokenizers.Split(words, behavior="isolated"),
+        ]
+    )
+
+
+def _closed(pieces: Iterable[str], vocab_size: int) -> dict[str, int]:
+    """The most frequent pieces, ties by code point, after the specials."""
+    counts = Counter(pieces)
+    for special in SPECIALS:
+        counts.pop(special, None)
+    best = sorted(counts, key=lambda piece: (-counts[piece], piece))[: vocab_size - len(SPECIALS)]
+    return {piece: i for i, piece in enumerate([*SPECIALS, *best])}
+
+
+def _train_closed(split: pre_tokenizers.PreTokenizer, join: decoders.Decoder | None) -> Any:
+    def train(lines: Iterable[str], vocab_size: int, normalizer: normalizers.Normalizer) -> Tokenizer:
+        def pieces() -> Iterable[str]:
+            for line in lines:
+                yield from (piece for piece, _ in split.pre_tokenize_str(normalizer.normalize_str(line)))
+
+        model = models.WordLevel(_closed(pieces(), vocab_size), unk_token=SPECIALS[UNK])
+        return _assembled(model, normalizer, split, join)
+
+    return train
+
+
+def _assembled(
+    model: models.Model, normalizer: normalizers.Normalizer, split: pre_tokenizers.PreTokenizer, join: decoders.Decoder
+) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, split, join
+    return tokenizer
+
+
+def _metaspace() -> tuple[pre_tokenizers.PreTokenizer, decoders.Decoder]:
+    options = {"replacement": SPACE, "prepend_scheme": "always"}
+    return pre_tokenizers.Metaspace(**options), decoders.Metaspace(**options)
+
+
+def _train_bpe(lines: Iterable[str], vocab_size: int, normalizer: normalizers.Normalizer) -> Tokenizer:
+    """Byte-pair encoding (Sennrich 2016) over words with ▁ before them."""
+    tokenizer = _assembled(models.BPE(unk_token=SPECIALS[UNK]), normalizer, *_metaspace())
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=list(SPECIALS), show_progress=False)
+    return _without_added(_trained(tokenizer, lines, trainer))
+
+
+def _train_unigram(lines: Iterable[str], vocab_size: int, normalizer: normalizers.Normalizer) -> Tokenizer:
+    """Unigram language model (Kudo 2018); where the text is too little for it, its characters."""
+    tokenizer = _assembled(models.Unigram(), normalizer, *_metaspace())
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size, special_tokens=list(SPECIALS), unk_token=SPECIALS[UNK], show_progress=False
+    )
+    return _without_added(_trained(tokenizer, lines, trainer))
+
+
+def _trained(tokenizer: Tokenizer, lines: Iterable[str], trainer: trainers.Trainer) -> Tokenizer:
+    try:
+        tokenizer.train_from_iterator(lines, trainer)
+    except Exception as fault:  # the library raises bare Exception
+        raise UserError(
+            f"this text is too little to learn subwords from ({fault})", hint="use tokenizer = char or word"
+        ) from None
+    return tokenizer
+
+
+def _without_added(tokenizer: Tokenizer) -> Tokenizer:
+    """Specials as plain vocabulary entries: text that contains `<eos>` must not become the end of a sentence."""
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = []
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def _train_bytes(lines: Iterable[str], vocab_size: int, normalizer: normalizers.Normalizer) -> Tokenizer:
+    """The 256 bytes of UTF-8; nothing is ever unknown. `lines` teach nothing."""
+    del lines
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if vocab_size < len(SPECIALS) + len(alphabet):
+        raise UserError(f"the byte tokenizer needs vocab_size >= {len(SPECIALS) + len(alphabet)}, found {vocab_size}")
+    vocabulary = {piece: i for i, piece in enumerate([*SPECIALS, *alphabet])}
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return _assembled(models.BPE(vocab=vocabulary, merges=[]), normalizer, split, decoders.ByteLevel())
+
+
+_TRAIN: dict[str, Any] = {
+    "word": _train_closed(_word_split(), decoders.Metaspace(replacement=SPACE, prepend_scheme="always")),
+    "char": _train_closed(pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated"), decoders.Fuse()),
+    "symbols": _train_closed(pre_tokenizers.WhitespaceSplit(), None),
+    "bpe": _train_bpe,
+    "unigram": _train_unigram,
+    "byte": _train_bytes,
+}
