@@ -1,0 +1,118 @@
+"""Batches with next to no padding: pairs of like length together, as many as a budget of tokens allows.
+
+Shapes: B rows, S source length, T target length.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int32]
+Rows = NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """Padded with `<pad>` = 0; every row ends in `<eos>` before its padding."""
+
+    source: NDArray[np.int64]  # [B, S]
+    source_lengths: NDArray[np.int64]  # [B]
+    target: NDArray[np.int64]  # [B, T]
+    target_lengths: NDArray[np.int64]  # [B]
+    rows: Rows  # [B] which pairs of the data set these are
+
+
+class _Side:
+    """All ids of one side in one flat array, with the offsets of its rows."""
+
+    def __init__(self, ids: Sequence[Ids]) -> None:
+        self.lengths = np.array([len(row) for row in ids], dtype=np.int64)
+        self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
+        self.flat: Ids = np.concatenate([*ids, np.empty(0, np.int32)]).astype(np.int32)
+
+    def padded(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        lengths = self.lengths[rows]
+        columns = np.arange(int(lengths.max(initial=0)))
+        real = columns < lengths[:, None]
+        values = np.zeros(real.shape, dtype=np.int64)
+        values[real] = self.flat[(self.offsets[rows][:, None] + columns)[real]]
+        return values, lengths
+
+
+class Dataset:
+    """Pairs as token ids. ids: one array a pair and side, ending in `<eos>`."""
+
+    def __init__(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> None:
+        self._source, self._target = _Side(sources), _Side(targets)
+
+    def __len__(self) -> int:
+        return len(self._source.lengths)
+
+    @property
+    def source_lengths(self) -> NDArray[np.int64]:
+        """[N] tokens of every source, `<eos>` included."""
+        return self._source.lengths
+
+    @property
+    def target_lengths(self) -> NDArray[np.int64]:
+        """[N] tokens of every target, `<eos>` included."""
+        return self._target.lengths
+
+    def batch(self, rows: Rows) -> Batch:
+        """These pairs, padded."""
+        return Batch(*self._source.padded(rows), *self._target.padded(rows), rows)
+
+
+class Sampler:
+    """The order of an epoch: a pure function of (seed, epoch), so that training resumes anywhere in it.
+
+    An epoch is shuffled, sorted by target and source length (stable: like lengths stay shuffled), cut where
+    rows × the longer padded side would exceed `batch_tokens`, and the batches are shuffled. A pair longer than the
+    budget is a batch of its own. Of `world` processes, `rank` gets every world-th batch; the first batches come twice where that is needed to
+    give all of them equally many.
+    """
+
+    def __init__(
+        self,
+        source_lengths: Any,
+        target_lengths: Any,
+        batch_tokens: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.source_lengths = np.asarray(source_lengths, dtype=np.int64)
+        self.target_lengths = np.asarray(target_lengths, dtype=np.int64)
+        self.batch_tokens, self.seed, self.rank, self.world = batch_tokens, seed, rank, world
+
+    def epoch(self, epoch: int) -> list[Rows]:
+        """Rows of every batch of this epoch, in order."""
+        random = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        order = random.permutation(len(self.source_lengths))
+        order = order[np.lexsort((self.source_lengths[order], self.target_lengths[order]))]
+        batches = self._cut(order)
+        batches = [batches[i] for i in random.permutation(len(batches))]
+        batches += batches[: -len(batches) % self.world]
+        return batches[self.rank :: self.world]
+
+    def _cut(self, order: Rows) -> list[Rows]:
+        longer = np.maximum(self.source_lengths, self.target_lengths)[order].tolist()
+        batches: list[Rows] = []
+        begin = widest = 0
+        for end, width in enumerate(longer):
+            widest = max(widest, width)
+            if end > begin and (end + 1 - begin) * widest > self.batch_tokens:
+                batches.append(order[begin:end])
+                begin, widest = end, width
+        return [*batches, order[begin:]] if len(order) else []
+
+    @property
+    def padding(self) -> float:
+        """Share of padding among all positions of both sides, in [0, 1), in the first epoch."""
+        batches = self.epoch(0)
+        real = sum(int(self.source_lengths[rows].sum() + self.target_lengths[rows].sum()) for rows in batches)
+        held = sum(
+            len(rows) * int(self.source_lengths[rows].max() + self.target_lengths[rows].max()) for rows in batches
+        )
+        return 1 - real / held if held else 0.0
