@@ -2,3 +2,107 @@
 
 Importing this package loads no torch; the functions below import what they need when they are called.
 """
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from suguk.config import PredictConfig
+    from suguk.evaluate.report import Evaluation
+    from suguk.predictor import Predictor
+    from suguk.train.display import Display, Kind
+    from suguk.trained import TrainedModel
+
+__version__ = metadata.version("suguk")
+__all__ = ["__version__", "evaluate", "load", "resume", "train"]
+
+
+def train(
+    data: "str | Path | Sequence[str | Path]",
+    *,
+    out: str | Path,
+    recipe: str | None = None,
+    valid: "str | Path | Sequence[str | Path]" = (),
+    source: str = "",
+    target: str = "",
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    display: "Kind | Display" = "auto",
+    stop: Callable[[int], bool] | None = None,
+) -> "TrainedModel":
+    """Train a model on pairs and keep it, and all that training needs to go on, in the directory `out`.
+
+    data, valid: one table, or two parallel text files; without `valid` a part of `data` is split off.
+    source, target: columns of the tables, by name or number from 1. recipe: a bundled one or a `.toml` file; without
+    it `small` for sentences, else `chars`. overrides: settings over the recipe's, as `["model.hidden=256"]`,
+    `{"model.hidden": 256}` or nested. display: "auto", "rich", "plain", "silent" or an object of your own.
+    stop: called with the step after every update; once it returns true, the state is saved and training ends.
+
+    Returns the model with its best weights (if `stop` came before the first validation: with the current ones).
+    Ctrl-C and SIGTERM save the state before they end the program. Raises UserError, with the cure, for whatever can
+    be mended: data (DataError), settings (ConfigError), a full disk, a place that holds a run already, divergence.
+    """
+    from suguk.train import run
+
+    return run.train(
+        data,
+        out=out,
+        recipe=recipe,
+        valid=valid,
+        source=source,
+        target=target,
+        overrides=overrides,
+        display=display,
+        stop=stop,
+    )
+
+
+def resume(
+    path: str | Path,
+    *,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    display: "Kind | Display" = "auto",
+    stop: Callable[[int], bool] | None = None,
+) -> "TrainedModel":
+    """Go on with the training of a run directory where its saved state ends; on a CPU bit for bit.
+
+    overrides: settings of the loop that may differ, such as `["train.epochs=40"]`; they are kept. For the rest see
+    `train`. Raises ModelError for a run directory that is damaged or half copied, or whose data have changed, and
+    ConfigError for a setting that cannot change.
+    """
+    from suguk.train import run
+
+    return run.resume(path, overrides=overrides, display=display, stop=stop)
+
+
+def load(path: str | Path, device: str = "auto") -> "TrainedModel":
+    """The model of a run directory, with its best weights. device: auto, cpu, cuda or cuda:N. Raises ModelError."""
+    from suguk.trained import TrainedModel
+
+    return TrainedModel.load(path, device)
+
+
+def evaluate(
+    model: "str | Path | Predictor",
+    data: "str | Path | Sequence[str | Path]",
+    *,
+    source: str = "",
+    target: str = "",
+    metrics: Sequence[str] | None = None,
+    options: "PredictConfig | None" = None,
+    lowercase: bool = False,
+) -> "Evaluation":
+    """Decode the sources of `data` and score the outputs against their targets.
+
+    model: a run directory or a loaded model. data, source, target: as in `train`; equal sources are one source with
+    several references. metrics: by default all of bleu, chrf, ter, exact, cer, wer. Raises UserError.
+    """
+    from suguk.data.read import read, references
+    from suguk.evaluate.report import evaluate as evaluate_pairs
+
+    paths = [data] if isinstance(data, str | Path) else data
+    pairs = read([str(path) for path in paths], source=source, target=target)
+    sources, grouped = references(pairs)
+    predictor = load(model) if isinstance(model, str | Path) else model
+    return evaluate_pairs(predictor, sources, grouped, options, metrics, lowercase=lowercase)

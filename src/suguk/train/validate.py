@@ -1,0 +1,133 @@
+"""Validation: free-running greedy decoding scored by a metric, and the loss of teacher forcing on the same pairs."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from suguk.config import Config, PredictConfig
+from suguk.data.batch import Dataset, Sampler
+from suguk.data.read import Pairs, references
+from suguk.evaluate import metrics
+from suguk.fields import TextField
+from suguk.train.move import to_device
+from suguk.trained import TrainedModel
+
+TIMED = 64  # sources decoded to guess what the first validation will take
+
+
+class Example(NamedTuple):
+    source: str
+    target: str
+    output: str
+
+
+class Validation(NamedTuple):
+    """loss: nats per real target token under teacher forcing; score: of `metric`, in percent but for perplexity."""
+
+    metric: str
+    score: float
+    loss: float
+    seconds: float
+    example: Example
+
+    @property
+    def perplexity(self) -> float:
+        return perplexity(self.loss)
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where that overflows."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def metric_name(config: Config, target: TextField) -> str:
+    """What `train.valid_metric` = auto stands for."""
+    if config.train.valid_metric != "auto":
+        return config.train.valid_metric
+    return "exact" if target.kind in ("char", "symbols") else "chrf"
+
+
+class Validator:
+    """At most `train.valid_samples` sources with all their references: a choice fixed by the seed."""
+
+    def __init__(self, config: Config, source: TextField, target: TextField, pairs: Pairs) -> None:
+        self.config, self.metric = config, metric_name(config, target)
+        sources, grouped = references(pairs)
+        rows = _chosen(len(sources), config.train.valid_samples, config.train.seed)
+        self.sources = [sources[row] for row in rows]
+        self.references = [grouped[row] for row in rows]
+        flat = [(text, one) for text, group in zip(self.sources, self.references, strict=True) for one in group]
+        target_ids = target.encode_batch([one for _, one in flat])
+        self.dataset = Dataset(source.encode_batch([text for text, _ in flat]), target_ids)
+        source_lengths, target_lengths = (np.array([len(ids) for ids in side]) for side in self._sides())
+        sampler = Sampler(source_lengths, target_lengths, config.train.batch_tokens, config.train.seed)
+        self.batches = sampler.epoch(0)
+        self.options = _greedy(config.predict, int(target_lengths.max()))
+        self.shown = int(np.argsort([len(text) for text in self.sources], kind="stable")[len(rows) // 2])
+
+    def _sides(self) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+        return self.dataset.sources, self.dataset.targets
+
+    def __call__(self, trained: TrainedModel) -> Validation:
+        start = time.perf_counter()
+        loss = self.loss(trained)
+        # Perplexity needs no decoding but for the example.
+        decoded = [self.sources[self.shown]] if self.metric == "perplexity" else self.sources
+        outputs = [prediction.output for prediction in trained.predict(decoded, self.options)]
+        output = outputs[self.shown if len(outputs) > 1 else 0]
+        return Validation(
+            metric=self.metric,
+            score=self._score(outputs, loss),
+            loss=loss,
+            seconds=time.perf_counter() - start,
+            example=Example(self.sources[self.shown], self.references[self.shown][0], output),
+        )
+
+    def _score(self, outputs: list[str], loss: float) -> float:
+        if self.metric == "perplexity":
+            return perplexity(loss)
+        lowercase = self.config.data.lowercase
+        return metrics.corpus(outputs, self.references, [self.metric], lowercase=lowercase)[self.metric].score
+
+    def loss(self, trained: TrainedModel) -> float:
+        """Mean negative log likelihood of a real target token, in nats; dropout off, no label smoothing."""
+        model, device = trained.model, trained.device
+        was_training = model.training
+        model.eval()
+        total, tokens = torch.zeros((), dtype=torch.float64, device=device), 0
+        with torch.inference_mode():
+            for rows in self.batches:
+                found = model.loss(*to_device(self.dataset.batch(rows), device))
+                total += found.nll
+                tokens += found.tokens
+        model.train(was_training)
+        return float(total) / tokens
+
+    def guess_seconds(self, trained: TrainedModel) -> float:
+        """What a validation will take, from a small part of one; too high rather than too low.
+
+        A model that has learned nothing ends no output, so it decodes up to the bound.
+        """
+        start = time.perf_counter()
+        part = self.sources[:TIMED]
+        if self.metric != "perplexity":
+            trained.predict(part, self.options)
+        decoding = (time.perf_counter() - start) * len(self.sources) / len(part)
+        start = time.perf_counter()
+        self.loss(trained)
+        return decoding + time.perf_counter() - start
+
+
+def _chosen(count: int, most: int, seed: int) -> list[int]:
+    if count <= most:
+        return list(range(count))
+    return sorted(np.random.default_rng(seed).choice(count, most, replace=False).tolist())
+
+
+def _greedy(options: PredictConfig, longest: int) -> PredictConfig:
+    bound = min(options.max_length, math.floor(1.5 * longest) + 10)
+    return options.model_copy(update={"beam": 1, "n_best": 1, "max_length": bound})
