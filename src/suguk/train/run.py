@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from suguk import config as settings
@@ -16,10 +15,9 @@ from suguk import files
 from suguk.config import Config
 from suguk.data.batch import Dataset, Sampler
 from suguk.data.prepare import Prepared, prepare
-from suguk.data.read import read
 from suguk.errors import ConfigError, ModelError, UserError
 from suguk.explain.curves import learning_curves
-from suguk.fields import TextField, auto
+from suguk.fields import TextField
 from suguk.model import build
 from suguk.train import checkpoint
 from suguk.train.checkpoint import Saved, read_metrics
@@ -56,13 +54,14 @@ def train(
     try:
         _free(folder)
         given = settings.merge(_data_settings(data, valid, source, target), _nested(overrides))
-        config, why = _settings(recipe, given)
-        prepared = prepare(config)
+        prepared, why = _prepared(recipe, given)
         for choice in [*why, *prepared.choices]:
             shown.note(choice)
         device = torch.device(pick_device(prepared.config.train.device))
         write_static(folder, prepared.config, prepared.source, prepared.target, _info(prepared))
-        return _train(folder, prepared, prepared.source, prepared.target, device, shown, stop, None, started)
+        return _train(
+            folder, prepared.config, prepared, prepared.source, prepared.target, device, shown, stop, None, started
+        )
     finally:
         shown.close()
 
@@ -83,14 +82,14 @@ def resume(
         device = torch.device(pick_device(config.train.device))
         where = saved.progress if saved else checkpoint.Progress()
         shown.note(f"going on after step {where.step:,}, epoch {where.epochs:.2f}")
-        prepared = prepared._replace(config=config) if hasattr(prepared, "_replace") else prepared
-        return _train(folder, prepared, source, target, device, shown, stop, saved, started)
+        return _train(folder, config, prepared, source, target, device, shown, stop, saved, started)
     finally:
         shown.close()
 
 
 def _train(
     folder: Path,
+    config: Config,
     prepared: Prepared,
     source: TextField,
     target: TextField,
@@ -100,11 +99,9 @@ def _train(
     saved: Saved | None,
     started: float,
 ) -> TrainedModel:
-    config = prepared.config
     seed = config.train.seed
     dataset = Dataset(source.encode_batch(prepared.train.sources), target.encode_batch(prepared.train.targets))
-    lengths = [np.array([len(ids) for ids in side]) for side in (dataset.sources, dataset.targets)]
-    sampler = Sampler(lengths[0], lengths[1], config.train.batch_tokens, seed)
+    sampler = Sampler(dataset.source_lengths, dataset.target_lengths, config.train.batch_tokens, seed)
     validator = Validator(config, source, target, prepared.valid)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -168,19 +165,16 @@ def _nested(overrides: Overrides) -> dict[str, Any]:
     return nested
 
 
-def _settings(recipe: str | None, given: dict[str, Any]) -> tuple[Config, list[str]]:
-    """Recipe, then what was given; without a recipe the data decide between `small` and `chars`."""
-    config = settings.load(recipe or "small", given)
+def _prepared(recipe: str | None, given: dict[str, Any]) -> tuple[Prepared, list[str]]:
+    """Recipe, then what was given; without a recipe the kinds of tokens decide between `small` and `chars`."""
+    prepared = prepare(settings.load(recipe or "small", given))
     if recipe is not None:
-        return config, []
-    pairs = read(config.data.train, source=config.data.source, target=config.data.target, header=config.data.header,
-                 skip_bad=config.data.skip_bad)
-    kinds = []
-    for side, lines in ((config.source, pairs.sources), (config.target, pairs.targets)):
-        kinds.append(auto.choose(lines, side.vocab_size).kind if side.tokenizer == "auto" else side.tokenizer)
-    name = "chars" if {"char", "symbols"} & set(kinds) else "small"
-    reason = "a side of characters or symbols" if name == "chars" else "both sides are sentences"
-    return settings.load(name, given), [f"recipe: {name} ({reason})"]
+        return prepared, []
+    kinds = {prepared.source.kind, prepared.target.kind}
+    if not kinds & {"char", "symbols"}:
+        return prepared, ["recipe: small (both sides are sentences)"]
+    prepared = prepare(settings.load("chars", given))
+    return prepared, ["recipe: chars (a side of characters or symbols)"]
 
 
 def _free(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,14 +62,10 @@ class Validator:
         flat = [(text, one) for text, group in zip(self.sources, self.references, strict=True) for one in group]
         target_ids = target.encode_batch([one for _, one in flat])
         self.dataset = Dataset(source.encode_batch([text for text, _ in flat]), target_ids)
-        source_lengths, target_lengths = (np.array([len(ids) for ids in side]) for side in self._sides())
-        sampler = Sampler(source_lengths, target_lengths, config.train.batch_tokens, config.train.seed)
-        self.batches = sampler.epoch(0)
-        self.options = _greedy(config.predict, int(target_lengths.max()))
+        lengths = self.dataset.source_lengths, self.dataset.target_lengths
+        self.batches = Sampler(*lengths, config.train.batch_tokens, config.train.seed).epoch(0)
+        self.options = _greedy(config.predict, int(lengths[1].max()))
         self.shown = int(np.argsort([len(text) for text in self.sources], kind="stable")[len(rows) // 2])
-
-    def _sides(self) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-        return self.dataset.sources, self.dataset.targets
 
     def __call__(self, trained: TrainedModel) -> Validation:
         start = time.perf_counter()
