@@ -1,0 +1,5 @@
+"""`python -m suguk`: the command line."""
+
+from suguk.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""`suguk demo`."""
+
+
+def demo() -> None:
+    """Train Spanish → English on bundled sentences, in minutes, and show what was learned."""

@@ -1,0 +1,105 @@
+"""`suguk evaluate`: outputs against references."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from suguk.cli import streams, values
+from suguk.cli.faults import say
+
+if TYPE_CHECKING:
+    from suguk.evaluate.report import Evaluation
+    from suguk.trained import TrainedModel
+
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME",
+        help="Of bleu, chrf, ter, exact, cer, wer, per.  [default: all that fit the target's tokens]",
+    ),
+]
+Lowercase = Annotated[bool, typer.Option("--lowercase", help="Compare without upper and lower case.")]
+Tokenize = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="Tokenisation of BLEU: 13a, intl, char, zh, ja-mecab, ko-mecab, or none."
+    ),
+]
+Picture = Annotated[
+    Path | None, typer.Option(metavar="FILE.svg", help="Draw the scores by source length into this file.")
+]
+
+
+def evaluate(
+    model: values.Model,
+    data: values.Data,
+    source: values.Source = "",
+    target: values.Target = "",
+    header: values.Header = None,
+    skip_bad: values.SkipBad = False,
+    metrics: Metrics = None,
+    lowercase: Lowercase = False,
+    tokenize: Tokenize = "13a",
+    beam: values.Beam = None,
+    length_penalty: values.LengthPenalty = None,
+    max_length: values.MaxLength = None,
+    picture: Picture = None,
+    json: values.Json = False,
+    device: values.Device = "auto",
+    quiet: values.Quiet = False,
+) -> None:
+    """Decode the sources of DATA and score the outputs against its targets.
+
+    Prints scores with signatures, perplexity, speed, scores by source length, the worst and the best outputs.
+    Rows with the same source are several references for one output.
+
+    \b
+    Examples:
+      suguk evaluate runs/es-en test.tsv
+      suguk evaluate runs/en-de test.en test.de --lowercase --tokenize none --json
+      suguk evaluate runs/g2p words.tsv --metrics exact,per --picture by-length.svg
+    """
+    values.check_paths(data)
+    loaded = values.open_model(model, device)
+    options = values.predict_options(
+        loaded.config.predict, beam=beam, n_best=1, length_penalty=length_penalty, max_length=max_length
+    )
+    from suguk.data.read import references
+    from suguk.evaluate import report
+
+    sources, targets = references(values.read_pairs(data, source, target, header, skip_bad=skip_bad))
+    names = _names(metrics, loaded)
+    with values.progress(len(sources), "decoding", quiet=quiet) as advance:
+        found = report.evaluate(
+            loaded,
+            sources,
+            targets,
+            options,
+            names,
+            lowercase=lowercase,
+            tokenize=tokenize,
+            on_prediction=advance,
+        )
+    if json:
+        streams.write_json(found.to_json(), indent=1)
+    else:
+        streams.write_text(found.text())
+    if picture is not None:
+        _draw(found, picture, quiet=quiet)
+
+
+def _names(given: str | None, model: "TrainedModel") -> tuple[str, ...]:
+    from suguk.evaluate.report import DEFAULT
+
+    if given is not None:
+        return tuple(name.strip().lower() for name in given.split(",") if name.strip())
+    return ("exact", "per", "bleu") if model.target.kind == "symbols" else DEFAULT
+
+
+def _draw(found: "Evaluation", picture: Path, *, quiet: bool) -> None:
+    from suguk.explain.curves import by_length
+
+    by_length(found, picture)
+    if not quiet:
+        say(f"scores by source length: {picture}")

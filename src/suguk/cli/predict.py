@@ -1,0 +1,121 @@
+"""`suguk predict`: one line in, one line out."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from suguk.cli import streams, values
+
+if TYPE_CHECKING:
+    from suguk.predictor import Hypothesis, Prediction
+
+Input = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILE]", help="Sources, one a line, may be .gz.  [default: standard input]"),
+]
+NBest = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Up to N lines per source, the best first: OUTPUT, tab, SCORE."),
+]
+AttentionDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--attention", metavar="DIR", help="Draw the attention of line 1 into DIR/0001.svg, and so on."
+    ),
+]
+
+
+def predict(
+    model: values.Model,
+    file: Input = None,
+    beam: values.Beam = None,
+    n_best: NBest = None,
+    length_penalty: values.LengthPenalty = None,
+    max_length: values.MaxLength = None,
+    jsonl: values.Jsonl = False,
+    attention: AttentionDir = None,
+    device: values.Device = "auto",
+) -> None:
+    """Answer each line of FILE or standard input with one line.
+
+    Lines are UTF-8; an empty line is answered too, so that line numbers stay the same. A line break or a
+    tab inside an output is written as one space (--jsonl keeps it). The score is the log probability divided
+    by the length penalty. With --n-best a source has fewer lines than N where the beam holds fewer different
+    outputs; --jsonl keeps its hypotheses together.
+
+    \b
+    Examples:
+      echo "estoy en el metro" | suguk predict runs/es-en
+      suguk predict runs/es-en news.es --beam 10 > news.en
+      suguk predict runs/es-en news.es --n-best 3
+      suguk predict runs/es-en news.es --jsonl --attention pictures
+    """
+    loaded = values.open_model(model, device)
+    options = values.predict_options(
+        loaded.config.predict,
+        beam=beam,
+        n_best=n_best or 1,
+        length_penalty=length_penalty,
+        max_length=max_length,
+    )
+    from suguk.trained import LONGEST_SOURCE
+
+    lines = streams.Lines(file, LONGEST_SOURCE)
+    if attention is not None:
+        attention.mkdir(parents=True, exist_ok=True)
+
+    def answers(sources: Iterable[str]) -> "Iterator[Prediction]":
+        return loaded.stream(sources, options, attention=attention is not None)
+
+    found = (answer for line in lines for answer in answers([line])) if lines.interactive else answers(lines)
+    for number, prediction in enumerate(found, start=1):
+        if jsonl:
+            streams.write_json(as_json(number, prediction))
+        elif n_best is None:
+            streams.write_line(prediction.output)
+        else:
+            for hypothesis in prediction.n_best:
+                streams.write_line(hypothesis.output, f"{hypothesis.score:.4f}")
+        if attention is not None:
+            draw(prediction, attention / f"{number:04d}.svg")
+    lines.finish()
+
+
+def draw(prediction: "Prediction", path: Path) -> None:
+    """The attention of one prediction as a heatmap."""
+    from suguk.explain.heatmap import heatmap
+
+    if prediction.attention is not None:
+        title = f"{prediction.source} → {prediction.output}"
+        path.write_text(heatmap(prediction.attention, title, prediction.score), encoding="utf-8")
+
+
+def as_json(number: int, prediction: "Prediction") -> dict[str, Any]:
+    """One line of --jsonl. number: of the input line, from 1."""
+    plain = {
+        "line": number,
+        "source": prediction.source,
+        **_hypothesis(prediction),
+        "n_best": [_hypothesis(hypothesis) for hypothesis in prediction.n_best],
+    }
+    if prediction.attention is not None:
+        shown = prediction.attention
+        plain["attention"] = {
+            "source_tokens": shown.source_tokens,
+            "target_tokens": shown.target_tokens,
+            "weights": [[round(weight, 6) for weight in row] for row in shown.weights.tolist()],
+        }
+    return plain
+
+
+def _hypothesis(hypothesis: "Hypothesis") -> dict[str, Any]:
+    return {
+        "output": hypothesis.output,
+        "score": hypothesis.score,
+        "log_prob": hypothesis.log_prob,
+        "tokens": hypothesis.tokens,
+        "token_scores": hypothesis.token_scores,
+        "finished": hypothesis.finished,
+    }

@@ -1,0 +1,110 @@
+"""Lines in, lines out: UTF-8 checked, one line per source, and nothing that breaks the count."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from suguk.errors import UserError
+
+# Where str.splitlines, editors and other readers see a line end, and the tab that separates columns.
+_BREAKS = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")
+
+
+class Lines:
+    """The sources of a file or of standard input, as they come; split at \\n and \\r\\n only.
+
+    Iteration ends before a line that cannot be used; `fault` says then what is wrong, so that all lines
+    before it are answered first.
+    """
+
+    def __init__(self, path: str | None, longest: int) -> None:
+        """path: None or "-" for standard input, .gz is read through gzip; longest: characters of a line."""
+        self.standard = path in (None, "-")
+        self.name = "standard input" if self.standard else str(path)
+        self.longest = longest
+        self.fault: UserError | None = None
+        self._file = sys.stdin.buffer if self.standard else _open(Path(str(path)))
+
+    @property
+    def interactive(self) -> bool:
+        return self.standard and sys.stdin.isatty()
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for number, raw in enumerate(self._file, start=1):
+                if number == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                yield self._text(number, raw.removesuffix(b"\n").removesuffix(b"\r"))
+        except UserError as fault:
+            self.fault = fault
+        except (EOFError, OSError) as fault:  # gzip: cut short or not gzip at all
+            self.fault = UserError(f"cannot be read: {fault}", where=self.name)
+
+    def _text(self, number: int, raw: bytes) -> str:
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as fault:
+            raise UserError(
+                f"not UTF-8: byte {fault.start + 1} is 0x{raw[fault.start]:02x}",
+                where=f"{self.name}:{number}",
+                hint="convert it first, for example with `iconv -f latin1 -t utf-8`",
+            ) from None
+        if len(text) > self.longest:
+            raise UserError(
+                f"a source of {len(text):,} characters, at most {self.longest:,} are decoded",
+                where=f"{self.name}:{number}",
+                hint="split it into sentences, one a line",
+            )
+        return text
+
+    def finish(self) -> None:
+        """Raise what ended the iteration early, if anything did."""
+        if self.fault is not None:
+            raise self.fault
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.is_dir():
+        raise UserError("expected a text file, found a directory", where=path)
+    if not path.exists():
+        raise UserError("no such file", where=path)
+    if path.suffix == ".gz":
+        import gzip
+
+        return gzip.open(path, "rb")
+    return path.open("rb")
+
+
+def one_line(text: str) -> str:
+    """Line breaks and tabs as spaces, so that a line stays a line and a column a column."""
+    return text.translate(_BREAKS)
+
+
+def write_line(*columns: str) -> None:
+    """Tab-separated columns on standard output, at once."""
+    line = "\t".join(map(one_line, columns)) + "\n"
+    sys.stdout.buffer.write(line.encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+def write_json(value: Any, *, indent: int | None = None) -> None:
+    """One JSON value on standard output, at once."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def write_text(text: str) -> None:
+    """Text of several lines on standard output."""
+    sys.stdout.buffer.write(text.rstrip("\n").encode("utf-8", "replace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    from itertools import islice
+
+    remaining = iter(items)
+    while part := list(islice(remaining, size)):
+        yield part

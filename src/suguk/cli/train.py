@@ -1,0 +1,123 @@
+"""`suguk train`: from pairs to a run directory."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from suguk.cli import streams, values
+from suguk.cli.faults import say
+from suguk.errors import UserError
+
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The run directory to make: the model, its settings, its log."),
+]
+Resume = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Go on with a run that was stopped, exactly where it was.")
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="The same as --set train.seed=N.")]
+DataOrNone = Annotated[
+    list[str] | None, typer.Argument(metavar="DATA...", help=values.DATA_HELP, show_default=False)
+]
+TrainDevice = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The same as --set train.device=NAME.  [default: auto]")
+]
+
+
+class TrainCommand(values.PathsCommand):
+    """Help that ends in every setting."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from suguk.cli.recipes import settings_lines
+
+        super().format_epilog(ctx, formatter)
+        formatter.write("\nSettings (--set SECTION.KEY=VALUE):\n")
+        formatter.write("".join(f"  {line}".rstrip() + "\n" for line in settings_lines(formatter.width - 2)))
+
+
+def train(
+    data: DataOrNone = None,
+    out: Out = None,
+    valid: values.Valid = None,
+    recipe: values.Recipe = None,
+    settings: values.Settings = None,
+    seed: Seed = None,
+    source: values.Source = "",
+    target: values.Target = "",
+    header: values.Header = None,
+    skip_bad: values.SkipBad = False,
+    resume: Resume = None,
+    device: TrainDevice = None,
+    json: values.Json = False,
+    quiet: values.Quiet = False,
+) -> None:
+    """Train a model on the pairs of DATA; DIR is the model.
+
+    Validation data that are not given are split off DATA. train.minutes is a time budget: training ends in
+    time with the best model so far. --resume continues where a run was stopped, on a CPU bit for bit.
+
+    \b
+    Examples:
+      suguk train pairs.tsv --out runs/es-en
+      suguk train train.en train.de --valid val.en val.de --recipe luong2015 --out runs/en-de
+      suguk train pairs.tsv --set model.hidden=256 --set train.lr=0.0005 --seed 3 --out runs/es-en-3
+      suguk train words.csv --source word --target sound --set train.minutes=10 --out runs/g2p
+      suguk train --resume runs/en-de
+    """
+    import suguk
+
+    display = "silent" if quiet else "auto"
+    if resume is not None:
+        _alone(data=data, out=out, valid=valid, recipe=recipe, seed=seed)
+        suguk.resume(resume, overrides=values.overrides(settings, train_device=device), display=display)
+        folder = resume
+    else:
+        if not data or out is None:
+            missing = "DATA" if not data else "--out DIR"
+            raise UserError(f"train needs {missing}", hint="suguk train pairs.tsv --out runs/first")
+        values.check_paths(data)
+        values.check_paths(valid or data, "--valid")
+        given = values.overrides(
+            settings,
+            train_seed=seed,
+            train_device=device,
+            data_header=header,
+            data_skip_bad=skip_bad or None,
+        )
+        suguk.train(
+            data,
+            out=out,
+            recipe=recipe,
+            valid=valid or (),
+            source=source,
+            target=target,
+            overrides=given,
+            display=display,
+        )
+        folder = out
+    if json:
+        streams.write_json(summary(folder), indent=1)
+    elif not quiet:
+        say(f"the model is {folder}; try:\n  suguk predict {folder}\n  suguk evaluate {folder} DATA")
+
+
+def _alone(**given: object) -> None:
+    wrong = [f"--{name}" if name != "data" else "DATA" for name, value in given.items() if value]
+    if wrong:
+        raise UserError(
+            f"--resume goes on with the run's own settings, found also {', '.join(wrong)}",
+            hint="leave them out, or train anew with --out",
+        )
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """The last and the best validation of a run, from its metrics.jsonl."""
+    import json
+
+    path = folder / "metrics.jsonl"
+    records = (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    )
+    valid = [record for record in records if record.get("kind") == "valid"]
+    return {"model": str(folder), "validations": len(valid), "last": valid[-1] if valid else None}
