@@ -3,9 +3,11 @@
 Importing this package loads no torch; the functions below import what they need when they are called.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +19,17 @@ if TYPE_CHECKING:
 
 __version__ = metadata.version("suguk")
 __all__ = ["__version__", "evaluate", "load", "resume", "train"]
+
+
+class _Package(ModuleType):
+    """Keeps `suguk.train` and `suguk.evaluate` the functions, where importing the rooms of these names binds modules."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in __all__ or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def train(
