@@ -22,7 +22,7 @@ __all__ = ["__version__", "evaluate", "load", "resume", "train"]
 
 
 class _Package(ModuleType):
-    """Keeps `suguk.train` and `suguk.evaluate` the functions, where importing the rooms of these names binds modules."""
+    """Keeps `suguk.train` and `suguk.evaluate` functions, also once the rooms of these names are imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in __all__ or not isinstance(value, ModuleType):
@@ -47,14 +47,15 @@ def train(
     """Train a model on pairs and keep it, and all that training needs to go on, in the directory `out`.
 
     data, valid: one table, or two parallel text files; without `valid` a part of `data` is split off.
-    source, target: columns of the tables, by name or number from 1. recipe: a bundled one or a `.toml` file; without
-    it `small` for sentences, else `chars`. overrides: settings over the recipe's, as `["model.hidden=256"]`,
-    `{"model.hidden": 256}` or nested. display: "auto", "rich", "plain", "silent" or an object of your own.
+    source, target: columns of the tables, by name or number from 1.
+    recipe: a bundled one or a `.toml` file; without it `small` for sentences, else `chars`.
+    overrides: settings over the recipe's, as `["model.hidden=256"]`, `{"model.hidden": 256}` or nested.
+    display: "auto", "rich", "plain", "silent" or an object of your own.
     stop: called with the step after every update; once it returns true, the state is saved and training ends.
 
-    Returns the model with its best weights (if `stop` came before the first validation: with the current ones).
-    Ctrl-C and SIGTERM save the state before they end the program. Raises UserError, with the cure, for whatever can
-    be mended: data (DataError), settings (ConfigError), a full disk, a place that holds a run already, divergence.
+    Returns the model with its best weights (with the current ones if `stop` came before any validation).
+    Ctrl-C and SIGTERM save the state before they end the program. Raises UserError, with the cure, for what
+    can be mended: data (DataError), settings (ConfigError), a full disk, an `out` that is in use, divergence.
     """
     from suguk.train import run
 
@@ -80,9 +81,9 @@ def resume(
 ) -> "TrainedModel":
     """Go on with the training of a run directory where its saved state ends; on a CPU bit for bit.
 
-    overrides: settings of the loop that may differ, such as `["train.epochs=40"]`; they are kept. For the rest see
-    `train`. Raises ModelError for a run directory that is damaged or half copied, or whose data have changed, and
-    ConfigError for a setting that cannot change.
+    overrides: settings of the loop that may differ, such as `["train.epochs=40"]`; they are kept. For the
+    rest see `train`. Raises ModelError for a run directory that is damaged or half copied, or whose data have
+    changed, and ConfigError for a setting that cannot change.
     """
     from suguk.train import run
 
@@ -90,7 +91,7 @@ def resume(
 
 
 def load(path: str | Path, device: str = "auto") -> "TrainedModel":
-    """The model of a run directory, with its best weights. device: auto, cpu, cuda or cuda:N. Raises ModelError."""
+    """The model of a run directory with its best weights; ModelError. device: auto, cpu, cuda or cuda:N."""
     from suguk.trained import TrainedModel
 
     return TrainedModel.load(path, device)
@@ -108,8 +109,8 @@ def evaluate(
 ) -> "Evaluation":
     """Decode the sources of `data` and score the outputs against their targets.
 
-    model: a run directory or a loaded model. data, source, target: as in `train`; equal sources are one source with
-    several references. metrics: by default all of bleu, chrf, ter, exact, cer, wer. Raises UserError.
+    model: a run directory or a loaded model. data, source, target: as in `train`; equal sources are one
+    source with several references. metrics: by default bleu, chrf, ter, exact, cer and wer. Raises UserError.
     """
     from suguk.data.read import read, references
     from suguk.evaluate.report import evaluate as evaluate_pairs

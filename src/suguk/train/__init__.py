@@ -1,1 +1,1 @@
-"""Training: schedules, the loop, its saved state, validation, displays. `run.train` and `run.resume` start it."""
+"""Training: schedules, the loop, its saved state, validation, displays. `run` starts or resumes it."""

@@ -1,7 +1,7 @@
-"""What a resume needs, in one file: `training/state.safetensors`, replaced whole. And `metrics.jsonl` beside it.
+"""What a resume needs, in one file that is replaced whole: `training/state.safetensors`. And `metrics.jsonl`.
 
-Tensors: `model.*` (current weights), `optimizer.<i>.*`, `rng.cpu` and `rng.cuda`, `running` (sums since the last
-record). The rest is JSON in the file's metadata.
+Tensors: `model.*` (current weights), `optimizer.<i>.*`, `rng.cpu` and `rng.cuda`, `running` (sums since the
+last record). The rest, `Progress`, is JSON in the file's metadata.
 """
 
 import dataclasses
@@ -50,6 +50,7 @@ class Progress:
     """Where training stands; together with the tensors it decides all that follows."""
 
     step: int = 0  # updates done
+    lr: float = 0.0  # of the last update
     epoch: int = 0
     index: int = 0  # batches of this epoch done
     batches: int = 1  # of this epoch
@@ -74,7 +75,9 @@ class Saved(NamedTuple):
     tensors: dict[str, Tensor]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
+        return {
+            key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)
+        }
 
 
 def state_path(folder: Path) -> Path:
@@ -98,7 +101,7 @@ def write_state(folder: Path, progress: Progress, tensors: Mapping[str, Tensor])
 
 
 def read_state(folder: Path) -> Saved | None:
-    """The saved state; None if training never came to save one. ModelError if it is damaged, newer or was left out."""
+    """The saved state; None if training never came to save one. ModelError: damaged, newer or left out."""
     path = state_path(folder)
     if not path.exists():
         if (folder / "model.safetensors").exists():
@@ -116,7 +119,7 @@ def read_state(folder: Path) -> Saved | None:
         raise _damaged(path, fault) from None
     if metadata.get("format") != "suguk-training" or metadata.get("version") != str(FORMAT):
         raise ModelError(
-            f"expected a training state of version {FORMAT}, found {metadata.get('format')} {metadata.get('version')}",
+            f"expected suguk-training {FORMAT}, found {metadata.get('format')} {metadata.get('version')}",
             where=path,
             hint="resume with the suguk that began this run",
         )

@@ -1,7 +1,8 @@
-"""What a person sees while a model trains: live on a terminal, plain lines in a pipe, or nothing. All on stderr."""
+"""What a person sees on stderr while a model trains: live on a terminal, plain lines in a pipe, nothing."""
 
 import sys
 import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TextIO
@@ -21,12 +22,12 @@ EVERY = 10.0  # seconds between two plain lines
 
 @dataclass(frozen=True)
 class Status:
-    """One record of training. loss: nats per target token; tokens_per_second: real target tokens; share of padding."""
+    """One record of training; tokens are real target tokens, padding is a share of both sides' positions."""
 
     step: int
     epoch: float
     epochs: int
-    loss: float
+    loss: float  # nats per token, since the record before
     lr: float
     tokens_per_second: float
     padding: float
@@ -35,7 +36,7 @@ class Status:
 
 
 class Display(Protocol):
-    """Calls come in this order: notes, then updates and validations; `close` always comes last, also after a fault."""
+    """Notes come first, then updates and validations; `close` comes last, also after a fault."""
 
     def note(self, text: str) -> None: ...
     def update(self, status: Status) -> None: ...
@@ -49,7 +50,8 @@ def choose(kind: Kind | Display) -> Display:
         return kind
     if kind == "auto":
         kind = "rich" if sys.stderr.isatty() else "plain"
-    return {"rich": RichDisplay, "plain": PlainDisplay, "silent": SilentDisplay}[kind]()
+    displays: dict[str, type[Display]] = {"rich": RichDisplay, "plain": PlainDisplay, "silent": SilentDisplay}
+    return displays[kind]()
 
 
 class SilentDisplay:
@@ -88,7 +90,9 @@ class PlainDisplay:
         )
 
     def validation(self, step: int, epoch: float, result: Validation, *, best: bool) -> None:
-        self.note(f"validation at step {step:,}, epoch {epoch:.2f}: {summary(result)}{', the best so far' * best}")
+        self.note(
+            f"validation at step {step:,}, epoch {epoch:.2f}: {summary(result)}{', the best so far' * best}"
+        )
         self.note(f"  {one_line(result.example.source)}\n  → {one_line(result.example.output)}")
 
     def close(self) -> None:
@@ -101,7 +105,10 @@ class RichDisplay:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.bar = Progress(
-            TextColumn("epoch"), BarColumn(bar_width=None), TextColumn("{task.fields[shown]}"), console=self.console
+            TextColumn("epoch"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[shown]}"),
+            console=self.console,
         )
         self.task = self.bar.add_task("epoch", total=1.0, shown="")
         self.status: Status | None = None
@@ -114,7 +121,10 @@ class RichDisplay:
     def update(self, status: Status) -> None:
         self.status = status
         self.bar.update(
-            self.task, total=status.epochs, completed=status.epoch, shown=f"{status.epoch:.2f}/{status.epochs}"
+            self.task,
+            total=status.epochs,
+            completed=status.epoch,
+            shown=f"{status.epoch:.2f}/{status.epochs}",
         )
         self._show()
 
@@ -124,7 +134,7 @@ class RichDisplay:
 
     def _show(self) -> None:
         if self.live is None:
-            self.live = Live(console=self.console, refresh_per_second=4)
+            self.live = Live(console=self.console, refresh_per_second=4, redirect_stdout=False)
             self.live.start()
         self.live.update(Group(*self._parts()))
 
@@ -189,5 +199,5 @@ def clock(seconds: float) -> str:
 
 def one_line(text: str, most: int = 160) -> str:
     """Without line breaks and control characters, cut to `most` characters."""
-    shown = "".join(character if character.isprintable() else " " for character in text)
+    shown = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
     return shown if len(shown) <= most else shown[:most] + "…"

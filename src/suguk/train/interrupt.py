@@ -35,7 +35,7 @@ class Interrupt:
         self._restore()
 
     def leave(self) -> None:
-        """Raise what the signal stands for: KeyboardInterrupt, or SystemExit with the status of a terminated process."""
+        """Raise what the signal stands for: KeyboardInterrupt, or SystemExit with the status of SIGTERM."""
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.number is not None:

@@ -24,10 +24,10 @@ def optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.
 
 
 def rate(config: TrainConfig, *, step: int, epochs: float, level: int) -> float:
-    """Learning rate of update `step` (from 1). epochs: passes done before it; level: decays that plateau asked for.
+    """Learning rate of update `step` (from 1). epochs: passes before it; level: decays of plateau so far.
 
-    inverse-sqrt: linear up to `lr` over `warmup` updates, then lr · sqrt(warmup / step) (Vaswani et al. 2017 §5.3).
-    halving: Sutskever 2014 §3.4 and Luong 2015 §4.1, see `halvings`.
+    inverse-sqrt: linear up to `lr` over `warmup` updates, then lr · sqrt(warmup / step) (Vaswani et al. 2017
+    §5.3). halving: Sutskever 2014 §3.4 and Luong 2015 §4.1, see `halvings`.
     """
     if config.schedule == "inverse-sqrt":
         warmup = max(config.warmup, 1)

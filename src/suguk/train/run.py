@@ -6,15 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from suguk import config as settings
 from suguk import files
 from suguk.config import Config
-from suguk.data.batch import Dataset, Sampler
+from suguk.data.batch import Dataset
 from suguk.data.prepare import Prepared, prepare
+from suguk.data.read import Pairs
 from suguk.errors import ConfigError, ModelError, UserError
 from suguk.explain.curves import learning_curves
 from suguk.fields import TextField
@@ -32,9 +33,41 @@ Overrides = Mapping[str, Any] | Sequence[str]
 
 # What may differ when a run goes on: nothing that its saved state or its order of batches depends on.
 CHANGEABLE = frozenset(
-    {"epochs", "minutes", "lr", "schedule", "warmup", "decay", "patience", "halve_after", "halve_every", "clip"}
-    | {"label_smoothing", "weight_decay", "early_stopping", "valid_every", "save_every", "precision", "device"}
+    {
+        "epochs",
+        "minutes",
+        "lr",
+        "schedule",
+        "warmup",
+        "decay",
+        "patience",
+        "halve_after",
+        "halve_every",
+        "clip",
+    }
+    | {
+        "label_smoothing",
+        "weight_decay",
+        "early_stopping",
+        "valid_every",
+        "save_every",
+        "precision",
+        "device",
+    }
 )
+
+
+class _Job(NamedTuple):
+    """What a session of training begins with."""
+
+    folder: Path
+    config: Config
+    source: TextField
+    target: TextField
+    train: Pairs
+    valid: Pairs
+    saved: Saved | None
+    started: float
 
 
 def train(
@@ -54,20 +87,25 @@ def train(
     try:
         _free(folder)
         given = settings.merge(_data_settings(data, valid, source, target), _nested(overrides))
-        prepared, why = _prepared(recipe, given)
-        for choice in [*why, *prepared.choices]:
+        prepared, choices = _prepared(recipe, given)
+        for choice in choices:
             shown.note(choice)
-        device = torch.device(pick_device(prepared.config.train.device))
-        write_static(folder, prepared.config, prepared.source, prepared.target, _info(prepared))
-        return _train(
-            folder, prepared.config, prepared, prepared.source, prepared.target, device, shown, stop, None, started
+        config, fields = prepared.config, (prepared.source, prepared.target)
+        pick_device(config.train.device)
+        write_static(folder, config, *fields, _info(prepared, choices))
+        return _session(
+            _Job(folder, config, *fields, prepared.train, prepared.valid, None, started), shown, stop
         )
     finally:
         shown.close()
 
 
 def resume(
-    path: str | Path, *, overrides: Overrides = (), display: Kind | Display = "auto", stop: Stop | None = None
+    path: str | Path,
+    *,
+    overrides: Overrides = (),
+    display: Kind | Display = "auto",
+    stop: Stop | None = None,
 ) -> TrainedModel:
     """See `suguk.resume`."""
     started, folder, shown = time.monotonic(), Path(path), choose(display)
@@ -79,72 +117,62 @@ def resume(
         _same_data(folder, prepared)
         if overrides:
             files.write(folder / "config.toml", settings.to_toml(config).encode())
-        device = torch.device(pick_device(config.train.device))
-        where = saved.progress if saved else checkpoint.Progress()
-        shown.note(f"going on after step {where.step:,}, epoch {where.epochs:.2f}")
-        return _train(folder, config, prepared, source, target, device, shown, stop, saved, started)
+        progress = checkpoint.Progress() if saved is None else saved.progress
+        shown.note(f"going on after step {progress.step:,}, epoch {progress.epochs:.2f}")
+        return _session(
+            _Job(folder, config, source, target, prepared.train, prepared.valid, saved, started), shown, stop
+        )
     finally:
         shown.close()
 
 
-def _train(
-    folder: Path,
-    config: Config,
-    prepared: Prepared,
-    source: TextField,
-    target: TextField,
-    device: torch.device,
-    shown: Display,
-    stop: Stop | None,
-    saved: Saved | None,
-    started: float,
-) -> TrainedModel:
-    seed = config.train.seed
-    dataset = Dataset(source.encode_batch(prepared.train.sources), target.encode_batch(prepared.train.targets))
-    sampler = Sampler(dataset.source_lengths, dataset.target_lengths, config.train.batch_tokens, seed)
-    validator = Validator(config, source, target, prepared.valid)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model = build(config.model, source.size, target.size, seed=seed)
-        trained = TrainedModel(config, source, target, model, str(device))
-        shown.note(_plan(trained, prepared, device))
-        loop = Loop(folder, trained, dataset, sampler, validator, shown, saved, started=started)
-        with Interrupt() as interrupt:
-            ended = loop.run(lambda step: interrupt.number is not None or (stop is not None and stop(step)))
-    if not ended:
-        shown.close()
-        shown.note(
-            f"stopped after step {loop.progress.step:,} and saved; go on with `suguk train --resume {folder}`"
-        )
-        interrupt.leave()
+def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
+    config, folder = job.config, job.folder
+    device = torch.device(pick_device(config.train.device))
+    dataset = Dataset(job.source.encode_batch(job.train.sources), job.target.encode_batch(job.train.targets))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Interrupt() as interrupt:
+        torch.manual_seed(config.train.seed)
+        model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)
+        trained = TrainedModel(config, job.source, job.target, model, str(device))
+        validator = Validator(config, job.source, job.target, job.valid)
+        shown.note(_plan(job, trained))
+        loop = Loop(folder, trained, dataset, validator, shown, job.saved, started=job.started)
+        ended = loop.run(lambda step: interrupt.number is not None or (stop is not None and stop(step)))
     if (folder / "model.safetensors").exists():
         read_weights(folder, trained.model)
     if ended:
         learning_curves(read_metrics(folder), folder / "curves.svg")
-        shown.close()
-        shown.note(_ending(loop, folder))
-    trained.model.eval()
+    shown.close()
+    shown.note(_ending(loop) if ended else _stopped(loop))
+    interrupt.leave()
+    model.eval()
     return trained
 
 
-def _plan(trained: TrainedModel, prepared: Prepared, device: torch.device) -> str:
+def _plan(job: _Job, trained: TrainedModel) -> str:
     count = sum(parameter.numel() for parameter in trained.model.parameters())
     return (
-        f"training on {len(prepared.train):,} pairs, validating on {len(prepared.valid):,}; "
-        f"{count:,} parameters; device {device}"
+        f"training on {len(job.train):,} pairs, validating on {len(job.valid):,}; "
+        f"{count:,} parameters; device {trained.device}"
     )
 
 
-def _ending(loop: Loop, folder: Path) -> str:
-    progress = loop.progress
-    best = "" if progress.best is None else f"; the best model is of step {progress.best.step:,}, " + (
-        f"{loop.validator.metric} {progress.best.score:.2f}"
-    )
-    return f"trained {progress.step:,} updates, {progress.epochs:.2f} epochs, {loop.elapsed():,.0f} s{best}: {folder}"
+def _ending(loop: Loop) -> str:
+    progress, seconds = loop.progress, loop.clock.elapsed()
+    text = f"trained {progress.step:,} updates, {progress.epochs:.2f} epochs, {seconds:,.0f} s"
+    if progress.best is not None:
+        text += f"; the best model is of step {progress.best.step:,}, "
+        text += f"{loop.validator.metric} {progress.best.score:.2f}"
+    return f"{text}: {loop.folder}"
+
+
+def _stopped(loop: Loop) -> str:
+    step = loop.progress.step
+    return f"stopped after step {step:,} and saved; go on with `suguk train --resume {loop.folder}`"
 
 
 def _data_settings(data: Paths, valid: Paths, source: str, target: str) -> dict[str, Any]:
-    """Only what was given, so that a setting of the same name is not undone. Paths absolute: a resume may be elsewhere."""
+    """Only what was given. Paths are made absolute, as a resume may be called from elsewhere."""
     given = {"train": _absolute(data), "valid": _absolute(valid), "source": source, "target": target}
     return {"data": {key: value for key, value in given.items() if value}}
 
@@ -166,15 +194,14 @@ def _nested(overrides: Overrides) -> dict[str, Any]:
 
 
 def _prepared(recipe: str | None, given: dict[str, Any]) -> tuple[Prepared, list[str]]:
-    """Recipe, then what was given; without a recipe the kinds of tokens decide between `small` and `chars`."""
+    """Recipe, then what was given; without one the kinds of tokens decide between `small` and `chars`."""
     prepared = prepare(settings.load(recipe or "small", given))
     if recipe is not None:
-        return prepared, []
-    kinds = {prepared.source.kind, prepared.target.kind}
-    if not kinds & {"char", "symbols"}:
-        return prepared, ["recipe: small (both sides are sentences)"]
+        return prepared, list(prepared.choices)
+    if not {prepared.source.kind, prepared.target.kind} & {"char", "symbols"}:
+        return prepared, ["recipe: small, as both sides are sentences", *prepared.choices]
     prepared = prepare(settings.load("chars", given))
-    return prepared, ["recipe: chars (a side of characters or symbols)"]
+    return prepared, ["recipe: chars, as a side is of characters or symbols", *prepared.choices]
 
 
 def _free(folder: Path) -> None:
@@ -186,32 +213,35 @@ def _free(folder: Path) -> None:
             hint=f"go on with it: `suguk train --resume {folder}`, or name another --out",
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError("exists already and is not an empty directory", where=folder, hint="name another --out")
-    above = folder.absolute()
+        raise UserError(
+            "exists already and is not an empty directory", where=folder, hint="name another --out"
+        )
+    above = folder.absolute().parent
     while not above.exists():
         above = above.parent
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise UserError("nothing can be written here", where=above, hint="name another --out")
 
 
-def _info(prepared: Prepared) -> dict[str, Any]:
+def _info(prepared: Prepared, choices: list[str]) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": prepared.fingerprint,
-        "choices": list(prepared.choices),
+        "choices": choices,
     }
 
 
 def _changed(config: Config, overrides: dict[str, Any]) -> Config:
     """The run's settings with those of the loop that may change. ConfigError for the others."""
-    names = [f"{section}.{key}" for section, value in overrides.items() for key in value]
-    for name in names:
-        if name.removeprefix("train.") not in CHANGEABLE:
-            raise ConfigError(
-                f"{name} cannot change when a run goes on",
-                where="--resume",
-                hint="these can: " + ", ".join(f"train.{key}" for key in sorted(CHANGEABLE)),
-            )
+    for section, values in overrides.items():
+        names = values if isinstance(values, Mapping) else [""]
+        for name in names:
+            if section != "train" or name not in CHANGEABLE:
+                raise ConfigError(
+                    f"{section}.{name} cannot change when a run goes on",
+                    where="--resume",
+                    hint="these can: " + ", ".join(f"train.{key}" for key in sorted(CHANGEABLE)),
+                )
     return settings.build(settings.merge(config.model_dump(), overrides), "--resume")
 
 

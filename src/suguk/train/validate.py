@@ -1,4 +1,4 @@
-"""Validation: free-running greedy decoding scored by a metric, and the loss of teacher forcing on the same pairs."""
+"""Validation: the score of free-running greedy decoding, and the loss of teacher forcing on the pairs."""
 
 import math
 import time
@@ -25,7 +25,7 @@ class Example(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """loss: nats per real target token under teacher forcing; score: of `metric`, in percent but for perplexity."""
+    """loss: nats per real target token, teacher forcing; score: of `metric`, percent but for perplexity."""
 
     metric: str
     score: float
@@ -59,7 +59,9 @@ class Validator:
         rows = _chosen(len(sources), config.train.valid_samples, config.train.seed)
         self.sources = [sources[row] for row in rows]
         self.references = [grouped[row] for row in rows]
-        flat = [(text, one) for text, group in zip(self.sources, self.references, strict=True) for one in group]
+        flat = [
+            (text, one) for text, group in zip(self.sources, self.references, strict=True) for one in group
+        ]
         target_ids = target.encode_batch([one for _, one in flat])
         self.dataset = Dataset(source.encode_batch([text for text, _ in flat]), target_ids)
         lengths = self.dataset.source_lengths, self.dataset.target_lengths
