@@ -36,8 +36,9 @@ class ZeroBridge(nn.Module):
 
 
 class LinearBridge(nn.Module):
-    """tanh(W h + b) of the top layer's last state (Cho 2014 A.1.2: h'_0 = tanh(V' c)); one W a decoder layer and part.
+    """tanh(W h + b) of the top layer's last state; one W a decoder layer and part.
 
+    Where a context is made from that state, it takes its place: h'_0 = tanh(V' c) (Cho 2014 A.1.2).
     backward_only: only the backward direction's half, s_0 = tanh(W_s ←h_1) (Bahdanau 2014 A.2.2).
     """
 

@@ -44,7 +44,8 @@ class Seq2Seq(nn.Module):
         context = self.summary(encoded.last[-1][0])
         attention = self.decoder.attention
         keys = encoded.states if attention is None else attention.prepare(encoded.states)
-        return Memory(keys, encoded.states, encoded.mask, context, self.bridge(encoded.last))
+        top = (context, *encoded.last[-1][1:])  # the decoder starts from the context too: h'_0 = tanh(V' c)
+        return Memory(keys, encoded.states, encoded.mask, context, self.bridge((*encoded.last[:-1], top)))
 
     def start(self, memory: Memory) -> State:
         """Before the first word: see `Decoder.start`."""
