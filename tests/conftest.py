@@ -1,0 +1,13 @@
+"""One thread for torch in every worker, and hypothesis without time limits: busy machines must not fail tests."""
+
+import os
+
+from hypothesis import settings
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # torch reads it when first imported, here or in a program under test
+
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")

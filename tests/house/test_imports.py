@@ -1,0 +1,70 @@
+"""What the light parts load: nothing heavy. Each in a fresh interpreter."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = "torch pyarrow sacrebleu matplotlib safetensors rapidfuzz onnxruntime".split()
+REPORT = f"import sys; print(*(set(sys.modules) & set({HEAVY})))"
+HELP = "import sys; sys.argv = ['suguk', {arguments}]\nfrom suguk.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+
+
+def loaded_by(code: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{REPORT}"], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "suguk",
+        "suguk.errors",
+        "suguk.config",
+        "suguk.files",
+        "suguk.predictor",
+        "suguk.fields",
+        "suguk.evaluate.metrics",
+        "suguk.evaluate.report",
+        "suguk.explain.heatmap",
+        "suguk.explain.curves",
+        "suguk.cli",
+    ],
+)
+def test_a_light_module_loads_nothing_heavy(module: str) -> None:
+    assert loaded_by(f"import {module}") == []
+
+
+def test_the_report_can_fail() -> None:
+    assert loaded_by("import safetensors") == ["safetensors"]
+
+
+def test_data_loads_no_torch() -> None:
+    assert "torch" not in loaded_by("import suguk.data.prepare, suguk.data.batch")
+
+
+@pytest.mark.parametrize("arguments", ["'--help'", "'train', '--help'", "'recipes'", "'recipes', 'small'"])
+def test_help_and_recipes_load_nothing_heavy(arguments: str) -> None:
+    assert loaded_by(HELP.format(arguments=arguments)) == []
+
+
+def test_help_answers_in_half_a_second() -> None:
+    """Processor time, the best of three: what else the machine does must not count."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "suguk", "--help"], capture_output=True, check=True, timeout=60)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.5
+
+
+def test_the_package_keeps_its_functions_whatever_is_imported() -> None:
+    code = "import suguk, suguk.evaluate.report; print(callable(suguk.evaluate), callable(suguk.train))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["True", "True"]
