@@ -1,4 +1,4 @@
-"""One thread for torch in every worker, and hypothesis without time limits: busy machines must not fail tests."""
+"""One thread for torch in every worker; no time limits in hypothesis: a busy machine must not fail a test."""
 
 import os
 

@@ -111,7 +111,7 @@ class TestImpossible:
             ({"bridge": "backward"}, "bridge = backward needs bidirectional = true"),
             (
                 {"hidden": 11, "encoder_hidden": 7},
-                r"bridge = copy needs an encoder state as wide as the decoder's \(11\), found 7; use bridge = linear",
+                r"an encoder state as wide as the decoder's \(11\), found 7; use bridge = linear or set encoder_hidden",
             ),
             ({"hidden": 11, "bidirectional": True}, "found 22; use bridge = linear"),
             (
@@ -166,9 +166,7 @@ class TestImpossible:
         model(**settings)
 
     def test_several_impossibilities_are_told_together(self) -> None:
-        with pytest.raises(
-            ConfigError, match="bridge = backward needs.*; .*every-step is for|every-step.*; bridge"
-        ):
+        with pytest.raises(ConfigError, match=r"context = every-step is .*; bridge = backward needs"):
             model(attention="general", context="every-step", bridge="backward")
 
     def test_tying_all_needs_one_vocabulary(self) -> None:
@@ -297,8 +295,8 @@ class TestDocumented:
 
     def test_the_contract_with_users_holds(self) -> None:
         promised = (
-            "model: cell layers hidden embedding bidirectional attention dropout; source: tokenizer vocab_size; "
-            "target: tokenizer vocab_size; predict: beam length_penalty max_length; "
+            "model: cell layers hidden embedding bidirectional attention dropout; "
+            "source: tokenizer vocab_size; target: tokenizer vocab_size; predict: beam length_penalty max_length; "
             "train: epochs minutes batch_tokens lr seed precision valid_metric"
         )
         wanted = {

@@ -6,9 +6,18 @@ import sys
 
 import pytest
 
-HEAVY = "torch pyarrow sacrebleu matplotlib safetensors rapidfuzz onnxruntime".split()
+HEAVY = ["torch", "pyarrow", "sacrebleu", "matplotlib", "safetensors", "rapidfuzz", "onnxruntime"]
 REPORT = f"import sys; print(*(set(sys.modules) & set({HEAVY})))"
-HELP = "import sys; sys.argv = ['suguk', {arguments}]\nfrom suguk.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+HELP = """
+import sys
+from suguk.cli import main
+
+sys.argv = ["suguk", {arguments}]
+try:
+    main()
+except SystemExit:
+    pass
+"""
 
 
 def loaded_by(code: str) -> list[str]:
