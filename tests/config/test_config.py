@@ -111,7 +111,7 @@ class TestImpossible:
             ({"bridge": "backward"}, "bridge = backward needs bidirectional = true"),
             (
                 {"hidden": 11, "encoder_hidden": 7},
-                r"an encoder state as wide as the decoder's \(11\), found 7; use bridge = linear or set encoder_hidden",
+                r"as wide as the decoder's \(11\), found 7; use bridge = linear or set encoder_hidden",
             ),
             ({"hidden": 11, "bidirectional": True}, "found 22; use bridge = linear"),
             (
@@ -296,7 +296,8 @@ class TestDocumented:
     def test_the_contract_with_users_holds(self) -> None:
         promised = (
             "model: cell layers hidden embedding bidirectional attention dropout; "
-            "source: tokenizer vocab_size; target: tokenizer vocab_size; predict: beam length_penalty max_length; "
+            "source: tokenizer vocab_size; target: tokenizer vocab_size; "
+            "predict: beam length_penalty max_length; "
             "train: epochs minutes batch_tokens lr seed precision valid_metric"
         )
         wanted = {
