@@ -112,9 +112,9 @@ class PredictiveWindow(nn.Module):
 
     def forward(self, query: Tensor, mask: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
         del position
-        share = torch.sigmoid(self.v_p(torch.tanh(self.w_p(query))).squeeze(-1).float())
-        distance = _distance(share.to(query.dtype if query.dtype == torch.float64 else share.dtype) * mask.sum(
-            1, keepdim=True), mask)
+        aim = self.v_p(torch.tanh(self.w_p(query))).squeeze(-1)
+        share = torch.sigmoid(aim if aim.dtype == torch.float64 else aim.float())
+        distance = _distance(share * mask.sum(1, keepdim=True), mask)
         sigma = self.window / 2
         return distance.abs() <= self.window, torch.exp(-(distance**2) / (2 * sigma**2))
 
