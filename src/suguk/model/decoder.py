@@ -84,7 +84,10 @@ class Decoder(nn.Module):
 
         Returns readouts [B, T, R] and attention weights [B, T, S].
         """
-        if self.input_feeding or (self.attention is not None and self.attend == "before"):
+        looks_back = self.attention is not None and self.attend == "before"
+        # The previous state is the cell's own; a residual stack at once only gives its sums.
+        inside = self.readout_previous and (self.above or self.below).residual
+        if self.input_feeding or looks_back or inside:
             return self._stepwise(inputs, memory)
         return self._at_once(inputs, memory)
 
