@@ -137,6 +137,14 @@ class ModelConfig(Section):
             yield "context = every-step is for models without attention, found attention = " + self.attention
         if attends and self.attend == "between" and self.layers < 2:
             yield f"attend = between needs at least two decoder layers, found layers = {self.layers}"
+        if not attends and self.context == "start" and self.bridge in ("zero", "backward"):
+            unread = "all" if self.bridge == "zero" else "half"
+            yield (
+                f"bridge = {self.bridge} without attention leaves {unread} of the encoder unread; use an attention, "
+                "context = every-step, or bridge = linear"
+            )
+        if self.tied != "none" and self.readout_rank is not None:
+            yield f"readout_rank factors a projection of its own, found tied = {self.tied}"
         if self.bridge == "backward" and not self.bidirectional:
             yield "bridge = backward needs bidirectional = true"
         width = self.annotation_size
