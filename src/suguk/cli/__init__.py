@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
-from suguk.cli.check import check
-from suguk.cli.demo import demo
-from suguk.cli.evaluate import evaluate
+from suguk.cli import check, demo, evaluate, predict, recipes, score, train
 from suguk.cli.faults import Verbs
-from suguk.cli.predict import predict
-from suguk.cli.recipes import recipes
-from suguk.cli.score import score
-from suguk.cli.train import TrainCommand, train
+from suguk.cli.train import TrainCommand
 from suguk.cli.values import PathsCommand
 
 app = typer.Typer(
@@ -48,13 +43,13 @@ def suguk(
     """Recurrent sequence-to-sequence models: train one on your own pairs, see what it learned, use it."""
 
 
-app.command()(demo)
-app.command(cls=PathsCommand)(check)
-app.command(cls=TrainCommand)(train)
-app.command()(predict)
-app.command()(score)
-app.command()(evaluate)
-app.command()(recipes)
+app.command()(demo.demo)
+app.command(cls=PathsCommand)(check.check)
+app.command(cls=TrainCommand)(train.train)
+app.command()(predict.predict)
+app.command()(score.score)
+app.command()(evaluate.evaluate)
+app.command()(recipes.recipes)
 
 
 def main() -> None:

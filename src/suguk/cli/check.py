@@ -32,8 +32,8 @@ def check(
     from suguk.data import check as checking
 
     given = values.overrides(settings, data_header=header)
-    pairs = values.read_pairs(data, source, target, header, skip_bad=True)
-    held_out = values.read_pairs(valid, source, target, header, skip_bad=True) if valid else None
+    pairs = values.read_pairs(data, source, target, header, skip_bad=True, quiet=True)
+    held_out = values.read_pairs(valid, source, target, header, skip_bad=True, quiet=True) if valid else None
     report = checking.check(pairs, held_out, config.load(recipe, config.assignments(given)))
     streams.write_json(report.to_json(), indent=1) if json else streams.write_text(report.text())
     if any(problem.fatal for problem in report.problems):

@@ -49,7 +49,7 @@ def evaluate(
     device: values.Device = "auto",
     quiet: values.Quiet = False,
 ) -> None:
-    """Decode the sources of DATA and score the outputs against its targets.
+    """Score the model's outputs for DATA against its targets.
 
     Prints scores with signatures, perplexity, speed, scores by source length, the worst and the best outputs.
     Rows with the same source are several references for one output.
@@ -68,7 +68,9 @@ def evaluate(
     from suguk.data.read import references
     from suguk.evaluate import report
 
-    sources, targets = references(values.read_pairs(data, source, target, header, skip_bad=skip_bad))
+    sources, targets = references(
+        values.read_pairs(data, source, target, header, skip_bad=skip_bad, quiet=quiet)
+    )
     names = _names(metrics, loaded)
     with values.progress(len(sources), "decoding", quiet=quiet) as advance:
         found = report.evaluate(

@@ -62,14 +62,13 @@ def ending(verb: str) -> Iterator[None]:
         _forget_output()
         hint = "free some space" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else None
         raise _refused(
-            UserError(fault.strerror, where=fault.filename or "standard output", hint=hint)
+            UserError(fault.strerror or str(fault), where=fault.filename or "standard output", hint=hint)
         ) from None
-    except RuntimeError as fault:
-        if type(fault).__module__.startswith(("typer", "click")):  # Exit and Abort: an ending already chosen
-            raise
-        raise _ours(fault) from fault
+    except MemoryError:
+        hint = "smaller train.batch_tokens or predict.batch_tokens need less"
+        raise _refused(UserError("not enough memory", hint=hint)) from None
     except Exception as fault:
-        if type(fault).__module__.startswith(("typer", "click")):  # wrong usage, which has its own message
+        if type(fault).__module__.startswith(("typer", "click")):  # wrong usage or an ending chosen already
             raise
         raise _ours(fault) from fault
 

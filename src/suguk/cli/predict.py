@@ -62,25 +62,29 @@ def predict(
     )
     from suguk.trained import LONGEST_SOURCE
 
-    lines = streams.Lines(file, LONGEST_SOURCE)
     if attention is not None:
         attention.mkdir(parents=True, exist_ok=True)
 
     def answers(sources: Iterable[str]) -> "Iterator[Prediction]":
         return loaded.stream(sources, options, attention=attention is not None)
 
-    found = (answer for line in lines for answer in answers([line])) if lines.interactive else answers(lines)
-    for number, prediction in enumerate(found, start=1):
-        if jsonl:
-            streams.write_json(as_json(number, prediction))
-        elif n_best is None:
-            streams.write_line(prediction.output)
-        else:
-            for hypothesis in prediction.n_best:
-                streams.write_line(hypothesis.output, f"{hypothesis.score:.4f}")
-        if attention is not None:
-            draw(prediction, attention / f"{number:04d}.svg")
-    lines.finish()
+    with streams.Lines(file, LONGEST_SOURCE) as lines:
+        at_once = lines.interactive  # a person waits for each answer; else many are decoded together
+        found = (answer for line in lines for answer in answers([line])) if at_once else answers(lines)
+        for number, prediction in enumerate(found, start=1):
+            _write(number, prediction, jsonl=jsonl, ranked=n_best is not None)
+            if attention is not None:
+                draw(prediction, attention / f"{number:04d}.svg")
+
+
+def _write(number: int, prediction: "Prediction", *, jsonl: bool, ranked: bool) -> None:
+    if jsonl:
+        streams.write_json(as_json(number, prediction))
+    elif ranked:
+        for hypothesis in prediction.n_best:
+            streams.write_line(hypothesis.output, f"{hypothesis.score:.4f}")
+    else:
+        streams.write_line(prediction.output)
 
 
 def draw(prediction: "Prediction", path: Path) -> None:

@@ -32,16 +32,16 @@ def score(
     Examples:
       suguk score runs/es-en test.tsv
       suguk score runs/es-en test.es test.en --jsonl
-      suguk score runs/es-en candidates.tsv | paste - candidates.tsv | sort -rg | head
+      suguk score runs/es-en test.es test.en | paste - test.es test.en | sort -g | head
     """
     values.check_paths(data)
     loaded = values.open_model(model, device)
-    pairs = values.read_pairs(data, source, target, header, skip_bad=skip_bad)
+    pairs = values.read_pairs(data, source, target, header, skip_bad=skip_bad, quiet=quiet)
     total, tokens = 0.0, 0
     for rows in streams.chunks(range(len(pairs)), _AT_ONCE):
         scores = loaded.score([pairs.sources[row] for row in rows], [pairs.targets[row] for row in rows])
         for row, found in zip(rows, scores, strict=True):
-            _write(row + 1, found, jsonl=jsonl)
+            _write(pairs.lines[row], found, jsonl=jsonl)
             total += found.log_prob
             tokens += len(found.token_scores)
     if not quiet:
@@ -58,7 +58,7 @@ def _write(number: int, found: "Score", *, jsonl: bool) -> None:
         return
     streams.write_json(
         {
-            "pair": number,
+            "line": number,
             "log_prob": found.log_prob,
             "perplexity": perplexity if math.isfinite(perplexity) else None,
             "tokens": found.tokens,

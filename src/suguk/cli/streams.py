@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, Self, cast
 
 from suguk.errors import UserError
 
@@ -59,13 +59,18 @@ class Lines:
             )
         return text
 
-    def finish(self) -> None:
-        """Raise what ended the iteration early, if anything did."""
-        if self.fault is not None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        """Closes a file; raises what ended the iteration early, if nothing worse happened."""
+        if not self.standard:
+            self._file.close()
+        if self.fault is not None and fault[0] is None:
             raise self.fault
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BinaryIO:
     if path.is_dir():
         raise UserError("expected a text file, found a directory", where=path)
     if not path.exists():
@@ -73,7 +78,7 @@ def _open(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
         import gzip
 
-        return gzip.open(path, "rb")
+        return cast(BinaryIO, gzip.open(path, "rb"))
     return path.open("rb")
 
 

@@ -1,13 +1,16 @@
 """`suguk train`: from pairs to a run directory."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from suguk.cli import streams, values
 from suguk.cli.faults import say
 from suguk.errors import UserError
+
+if TYPE_CHECKING:
+    from suguk.train.display import Kind
 
 Out = Annotated[
     Path | None,
@@ -52,7 +55,7 @@ def train(
     json: values.Json = False,
     quiet: values.Quiet = False,
 ) -> None:
-    """Train a model on the pairs of DATA; DIR is the model.
+    """Train a model on the pairs of DATA into a run directory.
 
     Validation data that are not given are split off DATA. train.minutes is a time budget: training ends in
     time with the best model so far. --resume continues where a run was stopped, on a CPU bit for bit.
@@ -67,7 +70,7 @@ def train(
     """
     import suguk
 
-    display = "silent" if quiet else "auto"
+    display: Kind = "silent" if quiet else "auto"
     if resume is not None:
         _alone(data=data, out=out, valid=valid, recipe=recipe, seed=seed)
         suguk.resume(resume, overrides=values.overrides(settings, train_device=device), display=display)
@@ -103,7 +106,9 @@ def train(
 
 
 def _alone(**given: object) -> None:
-    wrong = [f"--{name}" if name != "data" else "DATA" for name, value in given.items() if value]
+    wrong = [
+        f"--{name}" if name != "data" else "DATA" for name, value in given.items() if value not in (None, [])
+    ]
     if wrong:
         raise UserError(
             f"--resume goes on with the run's own settings, found also {', '.join(wrong)}",

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from suguk.errors import UserError
+from suguk.cli.faults import say
+from suguk.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from suguk.config import PredictConfig
     from suguk.data.read import Pairs
     from suguk.trained import TrainedModel
 
+SHOWN = 20  # bad rows that are listed
 DATA_HELP = (
     "One table (TSV, CSV, JSONL, Parquet) or two parallel text files, source first; text files may be .gz."
 )
@@ -170,12 +172,20 @@ def overrides(settings: Sequence[str] | None, **given: Any) -> list[str]:
 
 
 def read_pairs(
-    data: Sequence[str], source: str, target: str, header: bool | None, *, skip_bad: bool
+    data: Sequence[str], source: str, target: str, header: bool | None, *, skip_bad: bool, quiet: bool
 ) -> "Pairs":
-    """The pairs of DATA; what --skip-bad dropped is said on standard error."""
+    """The pairs of DATA; what reading decided, and what --skip-bad left out, goes to standard error."""
     from suguk.data.read import read
 
-    return read(data, source=source, target=target, header=header, skip_bad=skip_bad)
+    pairs = read(data, source=source, target=target, header=header, skip_bad=skip_bad)
+    if not len(pairs):
+        raise DataError("there is no good pair in it", pairs.problems, where=data[0])
+    if not quiet:
+        for line in [*pairs.notes, *map(str, pairs.problems[:SHOWN])]:
+            say(line)
+        if pairs.problems:
+            say(f"left out {len(pairs.problems):,} bad rows in all")
+    return pairs
 
 
 @contextmanager

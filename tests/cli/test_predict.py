@@ -1,0 +1,152 @@
+"""`suguk predict`: the protocol of lines, its options, its pictures."""
+
+import gzip
+import json
+import math
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calls import suguk
+
+from suguk import load
+from suguk.cli.predict import as_json
+from suguk.cli.streams import one_line
+from suguk.predictor import Attention, Hypothesis, Prediction
+
+
+def test_one_line_per_source_in_order(model: Path) -> None:
+    ran = suguk("predict", model, given="abc\n\ndé한\n")
+    expected = [prediction.output for prediction in load(model).predict(["abc", "", "dé한"])]
+    assert (ran.status, ran.lines) == (0, expected)
+
+
+def test_lines_end_at_newline_or_carriage_return_newline_only(model: Path) -> None:
+    ran = suguk("predict", model, "--jsonl", given="﻿ab\r\nc\x0bd e\x85\rf\nlast")
+    assert [json.loads(line)["source"] for line in ran.lines] == ["ab", "c\x0bd e\x85\rf", "last"]
+
+
+def test_a_file_may_be_compressed(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.gz").write_bytes(gzip.compress(b"abc\nd\n"))
+    (tmp_path / "s.txt").write_text("abc\nd\n", encoding="utf-8")
+    compressed, plain = (
+        suguk("predict", model, tmp_path / "s.gz"),
+        suguk("predict", model, tmp_path / "s.txt"),
+    )
+    assert compressed.status == 0
+    assert compressed.lines == plain.lines == suguk("predict", model, "-", given="abc\nd\n").lines
+
+
+def test_nothing_in_nothing_out(model: Path) -> None:
+    ran = suguk("predict", model)
+    assert (ran.status, ran.out, ran.err) == (0, "", "")
+
+
+def test_n_best_lines_carry_scores_best_first(model: Path) -> None:
+    ran = suguk("predict", model, "--beam", 5, "--n-best", 3, given="abcd\n")
+    rows = [line.split("\t") for line in ran.lines]
+    assert len(rows) == 3
+    assert len({output for output, _ in rows}) == 3
+    scores = [float(score) for _, score in rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_n_best_widens_a_beam_that_was_not_given(model: Path) -> None:
+    assert len(suguk("predict", model, "--n-best", 7, given="abcd\n").lines) == 7
+    ran = suguk("predict", model, "--n-best", 7, "--beam", 2, given="abcd\n")
+    assert ran.status == 2
+    assert "n_best = 7 needs a beam at least as wide, found beam = 2" in ran.err
+
+
+def test_options_reach_the_search(model: Path) -> None:
+    ran = suguk(
+        "predict", model, "--max-length", 2, "--beam", 1, "--length-penalty", 0, "--jsonl", given="abcd\n"
+    )
+    answer = json.loads(ran.out)
+    assert len(answer["tokens"]) <= 2
+    assert len(answer["n_best"]) == 1
+    assert math.isclose(answer["score"], answer["log_prob"], rel_tol=1e-6)
+
+
+def test_jsonl_says_everything(model: Path, tmp_path: Path) -> None:
+    ran = suguk("predict", model, "--jsonl", "--n-best", 2, "--attention", tmp_path / "a", given="ab\nc\n")
+    first, second = map(json.loads, ran.lines)
+    assert (first["line"], first["source"], second["line"], second["source"]) == (1, "ab", 2, "c")
+    assert first["n_best"][0]["output"] == first["output"]
+    assert len(first["n_best"]) == 2
+    assert len(first["token_scores"]) == len(first["tokens"]) + first["finished"]
+    weights = np.array(first["attention"]["weights"])
+    assert weights.shape == (
+        len(first["attention"]["target_tokens"]),
+        len(first["attention"]["source_tokens"]),
+    )
+    assert np.allclose(weights.sum(1), 1, atol=1e-4)
+
+
+def test_attention_is_drawn_for_every_line(model: Path, tmp_path: Path) -> None:
+    ran = suguk("predict", model, "--attention", tmp_path / "new" / "pictures", given="ab\n\nc\n")
+    assert ran.status == 0
+    pictures = sorted((tmp_path / "new" / "pictures").iterdir())
+    assert [picture.name for picture in pictures] == ["0001.svg", "0002.svg", "0003.svg"]
+    assert all(ElementTree.parse(picture).getroot().tag.endswith("svg") for picture in pictures)
+
+
+@pytest.mark.parametrize("breaking", list("\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"))
+def test_an_output_never_breaks_its_line(breaking: str) -> None:
+    shown = one_line(f"a{breaking}b")
+    assert shown == "a b"
+    assert len(shown.splitlines()) == 1
+
+
+def test_json_keeps_what_a_line_cannot() -> None:
+    hypothesis = Hypothesis("a\nb", -1.0, -2.0, ("a", "\n", "b"), (-0.5, -0.5, -0.5, -0.5), True)
+    weights = np.full((4, 3), 1 / 3, np.float32)
+    attention = Attention(("x", "y", "<eos>"), ("a", "\n", "b", "<eos>"), weights)
+    prediction = Prediction(**vars(hypothesis), source="x\ty", n_best=(hypothesis,), attention=attention)
+    plain = json.loads(json.dumps(as_json(5, prediction)))
+    assert (plain["line"], plain["source"], plain["output"]) == (5, "x\ty", "a\nb")
+    assert plain["attention"]["target_tokens"] == ["a", "\n", "b", "<eos>"]
+    assert plain["attention"]["weights"][3] == [0.333333] * 3
+
+
+def test_bytes_that_are_not_utf8_are_named_and_earlier_lines_answered(model: Path) -> None:
+    ran = suguk("predict", model, given=b"abc\nm\xe9tro\nd\n")
+    assert ran.status == 2
+    assert len(ran.lines) == 1
+    assert ran.err.startswith("error: standard input:2: not UTF-8: byte 2 is 0xe9\n  hint: convert it")
+
+
+def test_a_source_of_100000_characters_is_refused_by_line(model: Path) -> None:
+    ran = suguk("predict", model, given="abc\n" * 20 + "a" * 100_000 + "\nabc\n")
+    assert ran.status == 2
+    assert len(ran.lines) == 20
+    assert "standard input:21: a source of 100,000 characters, at most 20,000 are decoded" in ran.err
+    assert "hint" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.txt", None, "missing.txt: no such file"),
+        ("cut.gz", gzip.compress(b"abc\n" * 999)[:-9], "cut.gz: cannot be read"),
+        ("plain.gz", b"abc\n", "plain.gz: cannot be read"),
+        (".", None, "expected a text file, found a directory"),
+    ],
+)
+def test_files_that_cannot_be_read(
+    model: Path, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    ran = suguk("predict", model, tmp_path / name)
+    assert ran.status == 2
+    assert message in ran.err
+    assert len(ran.err.splitlines()) <= 2
+
+
+def test_an_unwritable_picture_directory(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = suguk("predict", model, "--attention", tmp_path / "file" / "in", given="ab\n")
+    assert ran.status == 2
+    assert str(tmp_path / "file") in ran.err

@@ -1,0 +1,93 @@
+"""What only a real process shows: pipes, signals, full disks, and what an import costs."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUGUK = (sys.executable, "-m", "suguk")
+HEAVY = ("torch", "pyarrow", "sacrebleu", "matplotlib", "pydantic", "numpy", "tokenizers")
+
+
+def start(*words: object, **streams: object) -> "subprocess.Popen[bytes]":
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.Popen([*SUGUK, *map(str, words)], **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def test_help_is_light_and_quick() -> None:
+    """Processor seconds of the best of three, as a busy machine must not fail this."""
+    code = (
+        "import sys; from suguk.cli import app\n"
+        "try: app(['--help'], prog_name='suguk')\n"
+        f"except SystemExit: print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert ran.stderr == "[]\n"
+        assert "Commands:" in ran.stdout
+    assert min(seconds) < 0.5
+
+
+def test_a_reader_that_leaves_ends_it_cleanly(model: Path) -> None:
+    with start("predict", model) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"abc\n" * 40)
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate(b"abc\n" * 5000, timeout=60)
+    assert (process.returncode, err) == (0, b"")
+
+
+def test_a_reader_that_leaves_a_listing() -> None:
+    with start("recipes") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+
+
+def test_interrupting_a_prediction(model: Path) -> None:
+    with start("predict", model) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"abc\n" * 16)
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"interrupted\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [("recipes",), ("--version",)])
+def test_output_that_cannot_be_written(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full, start(*words, stdout=full) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith(b"error: standard output: No space left on device")
+    assert b"Exception ignored" not in err
+
+
+def test_a_person_is_answered_line_by_line(model: Path) -> None:
+    ours, theirs = os.openpty()
+    with start("predict", model, stdin=theirs) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        for _ in range(2):
+            os.write(ours, b"abc\n")
+            assert process.stdout.readline().endswith(b"\n")
+        os.write(ours, b"\x04")  # Ctrl-D on an empty line: the end
+        assert process.wait(60) == 0
+    os.close(ours)
