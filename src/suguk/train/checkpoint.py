@@ -163,8 +163,9 @@ class MetricsLog:
         """length: bytes to keep. UserError if the file cannot be written."""
         self.path = folder / "metrics.jsonl"
         try:
+            with self.path.open("ab") as file:
+                file.truncate(length)
             self._file = self.path.open("ab", buffering=0)
-            self._file.truncate(length)
         except OSError as fault:
             raise _refused(self.path, fault) from None
         self.length = length

@@ -58,10 +58,9 @@ class Loop:
         self.progress = Progress() if saved is None else saved.progress
         self.clock = Clock(config.minutes, started, self.progress)
         self.order = self._ordered()
-        self.log = MetricsLog(folder, self.progress.metrics_bytes)
-        if saved is None:
-            self.save()
-        else:
+        self.model.train()
+        self.fresh = saved is None
+        if saved is not None:
             self._restore(saved)
 
     def _restore(self, saved: Saved) -> None:
@@ -78,8 +77,10 @@ class Loop:
 
     def run(self, stop: Stop) -> bool:
         """Until the end, or until stop(step), asked after every update, is true. Whether the end came."""
-        self.model.train()
+        self.log = MetricsLog(self.folder, self.progress.metrics_bytes)
         try:
+            if self.fresh:
+                self.save()
             while not self._over():
                 self._advance()
                 if stop(self.progress.step):
@@ -126,7 +127,7 @@ class Loop:
                 *to_device(batch, self.device), label_smoothing=self.config.label_smoothing
             )
             torch.autograd.backward(loss.total / loss.tokens)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip or math.inf, foreach=True)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip or math.inf)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.running += torch.stack([loss.nll.double(), norm.double()])

@@ -137,7 +137,7 @@ def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
         validator = Validator(config, job.source, job.target, job.valid)
         shown.note(_plan(job, trained))
         loop = Loop(folder, trained, dataset, validator, shown, job.saved, started=job.started)
-        ended = loop.run(lambda step: interrupt.number is not None or (stop is not None and stop(step)))
+        ended = loop.run(lambda step: (stop is not None and stop(step)) or interrupt.number is not None)
     if (folder / "model.safetensors").exists():
         read_weights(folder, trained.model)
     if ended:

@@ -1,0 +1,109 @@
+"""Learning rates as the papers state them, and optimizers that remember across a save."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from suguk.config import TrainConfig
+from suguk.errors import ModelError
+from suguk.train.optimise import halvings, optimizer, rate, restore, set_rate, tensors
+
+OPTIMIZERS = ["sgd", "adam", "adamw", "adadelta"]
+
+
+def config(**changes: Any) -> TrainConfig:
+    return TrainConfig(**changes)
+
+
+def test_a_constant_rate_stays() -> None:
+    assert {rate(config(lr=0.3), step=step, epochs=step / 7, level=3) for step in (1, 5, 700)} == {0.3}
+
+
+def test_inverse_sqrt_warms_up_and_decays() -> None:
+    settings = config(schedule="inverse-sqrt", lr=0.002, warmup=400)
+    assert rate(settings, step=1, epochs=0, level=0) == pytest.approx(0.002 / 400)
+    assert rate(settings, step=200, epochs=0, level=0) == pytest.approx(0.001)
+    assert rate(settings, step=400, epochs=0, level=0) == 0.002
+    assert rate(settings, step=1600, epochs=0, level=0) == pytest.approx(0.001)
+
+
+@given(step=st.integers(1, 10**6), warmup=st.integers(0, 5000))
+def test_inverse_sqrt_never_exceeds_the_rate(step: int, warmup: int) -> None:
+    settings = config(schedule="inverse-sqrt", lr=0.7, warmup=warmup)
+    assert 0 < rate(settings, step=step, epochs=0, level=0) <= 0.7
+
+
+def test_plateau_decays_by_level() -> None:
+    settings = config(schedule="plateau", lr=0.8, decay=0.5)
+    assert [rate(settings, step=9, epochs=9, level=level) for level in (0, 1, 3)] == [0.8, 0.4, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "count"), [(0, 0), (4.99, 0), (5, 1), (5.49, 1), (5.5, 2), (6, 3), (7.4, 5)]
+)
+def test_halving_every_half_epoch_after_five(epochs: float, count: int) -> None:
+    """Sutskever 2014 §3.4: "after 5 epochs, we began halving the learning rate every half epoch"."""
+    assert halvings(epochs, 5.0, 0.5) == count
+    settings = config(schedule="halving", lr=0.7, halve_after=5.0, halve_every=0.5)
+    assert rate(settings, step=3, epochs=epochs, level=0) == pytest.approx(0.7 * 0.5**count)
+
+
+@pytest.mark.parametrize(("epochs", "count"), [(7.99, 0), (8, 1), (8.99, 1), (9, 2), (11, 4)])
+def test_halving_every_epoch_after_eight(epochs: float, count: int) -> None:
+    """Luong 2015 §4.1, with dropout."""
+    assert halvings(epochs, 8.0, 1.0) == count
+
+
+def test_halving_is_not_late_by_rounding() -> None:
+    batches = 49  # thirds and sevenths of an epoch have no exact float
+    halves = [halvings(5 + index / batches, 5.0, 1 / 7) for index in range(batches)]
+    assert halves == [index // 7 + 1 for index in range(batches)]
+
+
+def _train(chosen: torch.optim.Optimizer, layer: nn.Linear, steps: range) -> None:
+    for step in steps:
+        set_rate(chosen, 0.1 / (1 + step))
+        inputs = torch.sin(torch.arange(15.0).view(3, 5) + step)
+        layer(inputs).square().sum().backward()
+        chosen.step()
+        chosen.zero_grad()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_restored_optimizer_goes_on_exactly(name: Any) -> None:
+    torch.manual_seed(1)
+    whole, cut = nn.Linear(5, 7), nn.Linear(5, 7)
+    cut.load_state_dict(whole.state_dict())
+    settings = config(optimizer=name, weight_decay=0.01)
+    first = optimizer(settings, whole.parameters())
+    _train(first, whole, range(7))
+    second = optimizer(settings, cut.parameters())
+    _train(second, cut, range(3))
+    third = optimizer(settings, cut.parameters())
+    restore(third, {key: value.clone() for key, value in tensors(second).items()}, "state")
+    _train(third, cut, range(3, 7))
+    assert torch.equal(whole.weight, cut.weight)
+    assert torch.equal(whole.bias, cut.bias)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_descends(name: Any) -> None:
+    torch.manual_seed(2)
+    layer = nn.Linear(5, 7)
+    inputs = torch.sin(torch.arange(15.0).view(3, 5))
+    before = float(layer(inputs).detach().square().sum())
+    _train(optimizer(config(optimizer=name), layer.parameters()), layer, range(5))
+    assert math.isfinite(before)
+    assert float(layer(inputs).detach().square().sum()) < before
+
+
+@pytest.mark.parametrize("key", ["0.exp_avg", "9.exp_avg", "x.exp_avg"])
+def test_tensors_of_another_model_are_refused(key: str) -> None:
+    chosen = optimizer(config(), nn.Linear(5, 7).parameters())
+    with pytest.raises(ModelError, match=f"optimizer's {key}"):
+        restore(chosen, {key: torch.zeros(3, 2)}, "state.safetensors")

@@ -1,0 +1,334 @@
+"""From a file of pairs to a run directory, and every refusal on the way."""
+
+import errno
+import json
+import os
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import suguk
+from conftest import LETTERS, TINY, records
+from suguk.errors import ConfigError, ModelError, UserError
+from suguk.train import loop as loops
+from suguk.train.validate import Example, Validation, Validator
+
+
+def train(data: Path, out: Path, **settings: Any) -> Any:
+    return suguk.train(data, out=out, recipe="small", overrides=TINY | settings, display="silent")
+
+
+def test_a_tiny_model_learns(tmp_path: Path) -> None:
+    """Every word of two letters backwards, but a few that it is asked for."""
+    words = [a + b + c for a in LETTERS for b in LETTERS for c in LETTERS]
+    lines = [f"{word}\t{word[::-1]}\n" for word in words]
+    (tmp_path / "train.tsv").write_text("".join(lines), encoding="utf-8")
+    model = suguk.train(
+        tmp_path / "train.tsv",
+        out=tmp_path / "run",
+        overrides=TINY
+        | {"model.hidden": 48, "model.encoder_hidden": 24, "model.embedding": 16, "model.dropout": 0}
+        | {"train.epochs": 40, "train.lr": 0.01, "train.warmup": 20, "train.label_smoothing": 0}
+        | {"data.valid_share": 0.1, "train.valid_every": 4},
+        display="silent",
+    )
+    found = records(tmp_path / "run")
+    losses = [record["loss"] for record in found if record["kind"] == "train"]
+    assert losses[-1] < 0.2 * losses[0]
+    assert max(record["score"] for record in found if record["kind"] == "valid") > 90
+    evaluation = suguk.evaluate(model, tmp_path / "train.tsv", metrics=["exact", "cer"])
+    assert evaluation.scores["exact"].score > 90
+    assert evaluation.perplexity < 1.5
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "deep" / "run"
+    train(data, out)
+    return out
+
+
+def test_the_run_directory(run: Path, data: Path) -> None:
+    names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
+    assert names == [
+        "config.toml",
+        "curves.svg",
+        "metrics.jsonl",
+        "model.json",
+        "model.safetensors",
+        "source.json",
+        "target.json",
+        "training/state.safetensors",
+    ]
+    assert tomllib.loads((run / "config.toml").read_text())["data"]["train"] == [str(data)]
+    about = json.loads((run / "model.json").read_text())
+    assert about["data"]
+    assert about["choices"]
+    assert about["created"]
+    assert os.listdir(run.parent) == ["run"]
+
+
+def test_the_records(run: Path) -> None:
+    found = records(run, timed=True)
+    train_record = next(record for record in found if record["kind"] == "train")
+    assert list(train_record) == [
+        *("kind", "step", "epoch", "loss", "lr", "tokens_per_second", "padding", "seconds", "norm")
+    ]
+    assert 0 <= train_record["padding"] < 0.2
+    valid_record = found[-1]
+    assert list(valid_record) == [
+        *("kind", "step", "epoch", "loss", "perplexity", "metric", "score", "best", "seconds", "example")
+    ]
+    assert valid_record["epoch"] == 2
+    assert valid_record["metric"] == "exact"
+    assert valid_record["example"].keys() == {"source", "target", "output"}
+
+
+def test_the_first_loss_is_that_of_guessing(run: Path) -> None:
+    """Before much is learned, a token costs about log V nats."""
+    first = records(run)[0]
+    entries = len(LETTERS) + 4
+    assert first["loss"] == pytest.approx(float(torch.log(torch.tensor(entries))), rel=0.2)
+
+
+def test_load_gives_the_best_weights(run: Path) -> None:
+    model = suguk.load(run, device="cpu")
+    assert len(model.predict(["abc", ""])) == 2
+
+
+def test_two_runs_are_equal(run: Path, data: Path, tmp_path: Path) -> None:
+    """And the caller's own random numbers stay as they were."""
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    train(data, tmp_path / "run")
+    assert torch.equal(before, torch.get_rng_state())
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    assert records(tmp_path / "run") == records(run)
+
+
+def test_an_out_that_holds_a_run(run: Path, data: Path) -> None:
+    with pytest.raises(UserError, match=r"holds a run already\n  hint: .*--resume .*another --out"):
+        train(data, run)
+
+
+def test_an_out_that_is_in_use(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file"):
+        with pytest.raises(UserError, match="not an empty directory"):
+            train(data, out)
+    with pytest.raises(UserError, match="nothing can be written here"):
+        train(data, tmp_path / "file" / "below")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable to root")
+def test_an_unwritable_out(data: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="nothing can be written here"):
+        train(data, tmp_path / "run")
+
+
+def test_an_empty_out_will_do(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    train(data, tmp_path / "run", **{"train.epochs": 1})
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model.hiden": 3}, "did you mean model.hidden"),
+        ({"train.device": "cuda:99"}, "CUDA|device"),
+        ({"train.device": "abacus"}, "unknown device"),
+    ],
+)
+def test_impossible_settings_leave_nothing_behind(
+    data: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(data, tmp_path / "run", **settings)
+    assert os.listdir(tmp_path) == []
+
+
+def test_overrides_in_three_spellings(data: Path, tmp_path: Path) -> None:
+    nested: dict[str, dict[str, Any]] = {}
+    for name, value in TINY.items():
+        section, key = name.split(".")
+        nested.setdefault(section, {})[key] = value
+    lines = [f"{name}={value}" for name, value in TINY.items()]
+    configs = []
+    spellings: list[Any] = [TINY, nested, lines]
+    for number, overrides in enumerate(spellings):
+        out = tmp_path / str(number)
+        stopped = suguk.train(
+            data, out=out, recipe="small", overrides=overrides, display="silent", stop=lambda _: True
+        )
+        configs.append(stopped.config)
+    assert configs[0] == configs[1] == configs[2]
+
+
+def test_stop_before_any_validation_gives_the_current_model(data: Path, tmp_path: Path) -> None:
+    model = suguk.train(
+        data,
+        out=tmp_path / "run",
+        recipe="small",
+        overrides=TINY,
+        display="silent",
+        stop=lambda step: step == 3,
+    )
+    assert len(model.predict(["abc"])) == 1
+    with pytest.raises(ModelError, match="no weights yet"):
+        suguk.load(tmp_path / "run")
+
+
+def test_characters_choose_the_recipe(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = suguk.train(data, out=tmp_path / "run", overrides=TINY, display="plain", stop=lambda _: True)
+    assert model.config.source.vocab_size == 2000
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "recipe: chars" in err
+    assert "go on with `suguk train --resume" in err
+
+
+def test_sentences_choose_the_recipe(tmp_path: Path) -> None:
+    lines = [
+        f"I have {a} {b} now\tich habe jetzt {a} {b}\n" for a in range(17) for b in ("pens", "cats", "hats")
+    ]
+    (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
+    settings = {key: value for key, value in TINY.items() if "tokenizer" not in key}
+    model = suguk.train(
+        tmp_path / "pairs.tsv",
+        out=tmp_path / "run",
+        overrides=settings | {"source.tokenizer": "word", "target.tokenizer": "bpe", "target.vocab_size": 97},
+        display="silent",
+        stop=lambda _: True,
+    )
+    about = json.loads((tmp_path / "run/model.json").read_text())
+    assert about["choices"][0].startswith("recipe: small")
+    assert model.config.source.vocab_size == 8000
+
+
+def test_divergence_keeps_what_was_good(data: Path, tmp_path: Path) -> None:
+    settings = {"train.optimizer": "sgd", "train.schedule": "constant", "train.clip": 0, "train.lr": 1e36}
+    with pytest.raises(
+        UserError, match=r"diverged.* at step \d+, epoch \d\.\d\d; no model.*\n.*hint: .*lower train.lr"
+    ):
+        train(data, tmp_path / "run", **settings)
+    state = (tmp_path / "run/training/state.safetensors").read_bytes()
+    assert state  # of step 0
+    with pytest.raises(UserError, match="diverged"):
+        suguk.resume(tmp_path / "run", display="silent")
+    suguk.resume(tmp_path / "run", overrides=["train.lr=0.1"], display="silent")
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_full_disk_while_saving(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message; the model and the state of before stay, and training goes on from them."""
+    train(data, tmp_path / "whole")
+    fsync, filled = os.fsync, False
+
+    def full(handle: int) -> None:
+        if filled and os.fstat(handle).st_size > 1000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    def stop(step: int) -> bool:
+        nonlocal filled
+        filled = step > 12
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match=r"No space left on device\n.*hint: free disk space"):
+            suguk.train(
+                data, out=tmp_path / "run", recipe="small", overrides=TINY, display="silent", stop=stop
+            )
+    assert suguk.load(tmp_path / "run").predict(["ab"])
+    suguk.resume(tmp_path / "run", display="silent")
+    whole, run = (tmp_path / name / "model.safetensors" for name in ("whole", "run"))
+    assert whole.read_bytes() == run.read_bytes()
+    assert records(tmp_path / "whole") == records(tmp_path / "run")
+
+
+class Marks:
+    """A validator that gives the marks it was told to."""
+
+    def __init__(self, marks: list[tuple[float, float]], metric: str = "exact") -> None:
+        self.marks, self.metric = iter(marks), metric
+
+    def __call__(self, _: Any) -> Validation:
+        score, loss = next(self.marks)
+        return Validation(self.metric, score, loss, 0.1, Example("s", "t", "o"))
+
+
+def best_of(
+    marks: list[tuple[float, float]], metric: str, data: Path, out: Path, monkeypatch: Any
+) -> list[bool]:
+    told = Marks(marks, metric)
+    with monkeypatch.context() as patch:
+        patch.setattr(Validator, "__call__", lambda _, trained: told(trained))
+        train(data, out, **{"train.epochs": len(marks), "train.early_stopping": 3})
+    return [record["best"] for record in records(out) if record["kind"] == "valid"]
+
+
+def test_the_best_is_by_score_then_by_loss(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rising = [(0.0, 3.0), (0.0, 2.0), (0.0, 2.0), (5.0, 9.0), (4.0, 1.0)]
+    assert best_of(rising, "exact", data, tmp_path / "a", monkeypatch) == [True, True, False, True, False]
+    falling = [(50.0, 3.0), (40.0, 3.5), (41.0, 1.0)]
+    assert best_of(falling, "wer", data, tmp_path / "b", monkeypatch) == [True, True, False]
+
+
+def test_patience_ends_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = [(9.0, 1.0), (8.0, 1.0), (8.5, 1.0), (7.0, 1.0), (99.0, 1.0)]
+    assert best_of(marks, "chrf", data, tmp_path / "run", monkeypatch) == [True, False, False, False]
+
+
+def test_a_time_budget_is_kept(data: Path, tmp_path: Path) -> None:
+    """And the model of the last validation is there, though no epoch ends in time."""
+    started = time.monotonic()
+    train(
+        data, tmp_path / "run", **{"train.minutes": 4 / 60, "train.epochs": 10**6, "train.valid_every": 10**6}
+    )
+    assert 2 < time.monotonic() - started < 6
+    found = records(tmp_path / "run", timed=True)
+    assert [record["kind"] for record in found].count("valid") == 1
+    assert found[-1]["kind"] == "valid"
+    assert found[-1]["seconds"] < 4.3
+    suguk.resume(tmp_path / "run", display="silent")
+    assert records(tmp_path / "run", timed=True) == found
+
+
+def test_a_full_gpu_is_told_with_the_cure(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loops, "to_device", full)
+    with pytest.raises(UserError, match=r"211 tokens does not fit.*\n.*train.batch_tokens=105"):
+        train(data, tmp_path / "run")
+
+
+def test_evaluate_reads_references_of_a_directory(run: Path, data: Path) -> None:
+    evaluation = suguk.evaluate(run, data, metrics=["exact"])
+    assert list(evaluation.scores) == ["exact"]
+    assert evaluation.sources == 307
+
+
+def test_the_functions_stay_functions() -> None:
+    import suguk.evaluate.metrics
+    import suguk.train.loop
+
+    assert callable(suguk.train)
+    assert callable(suguk.evaluate)
+    assert suguk.__version__.count(".") == 2
+
+
+def test_unknown_recipes_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown recipe 'smal'\n.*did you mean small"):
+        suguk.train(data, out=tmp_path / "run", recipe="smal", display="silent")
