@@ -110,6 +110,18 @@ class TestImpossible:
             ),
             ({"bridge": "backward"}, "bridge = backward needs bidirectional = true"),
             (
+                {"bridge": "zero"},
+                "bridge = zero without attention leaves all of the encoder unread; use an attention",
+            ),
+            (
+                {"bridge": "backward", "bidirectional": True},
+                "bridge = backward without attention leaves half of the encoder unread",
+            ),
+            (
+                {"tied": "target", "readout_rank": 3},
+                "readout_rank factors a projection of its own, found tied = target",
+            ),
+            (
                 {"hidden": 11, "encoder_hidden": 7},
                 r"as wide as the decoder's \(11\), found 7; use bridge = linear or set encoder_hidden",
             ),
@@ -148,7 +160,12 @@ class TestImpossible:
         [
             {"input_feeding": True, "attention": "dot", "readout": "tanh"},
             {"attention": "additive", "attend": "between", "layers": 2},
-            {"bridge": "backward", "bidirectional": True},
+            {"bridge": "backward", "bidirectional": True, "attention": "general"},
+            {"bridge": "backward", "bidirectional": True, "context": "every-step"},
+            {"bridge": "zero", "attention": "general"},
+            {"bridge": "zero", "context": "every-step"},
+            {"tied": "target"},
+            {"readout_rank": 3},
             {"hidden": 14, "encoder_hidden": 7, "bidirectional": True, "attention": "dot"},
             {"layers": 2, "encoder_layers": 3},
             {"attention": "local-m", "hidden": 11, "encoder_hidden": 7, "bridge": "zero"},
