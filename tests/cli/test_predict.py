@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -150,3 +151,37 @@ def test_an_unwritable_picture_directory(model: Path, tmp_path: Path) -> None:
     ran = suguk("predict", model, "--attention", tmp_path / "file" / "in", given="ab\n")
     assert ran.status == 2
     assert str(tmp_path / "file") in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", b"cut", "model.safetensors: damaged or cut short"),
+        ("model.safetensors", None, "there are no weights yet"),
+        ("config.toml", b"[model]\nhiden = 3\n", "did you mean model.hidden?"),
+        ("config.toml", b"[model", "not valid TOML"),
+        ("config.toml", None, "config.toml"),
+        ("source.json", b"{}", "source.json"),
+        ("target.json", b"\xff", "target.json"),
+        ("model.json", None, "not a run directory"),
+        ("model.json", b'{"format": "suguk-run", "version": 99}', "format version 99"),
+    ],
+)
+def test_run_directories_that_are_damaged(
+    model: Path, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    damaged = tmp_path / "copy"
+    shutil.copytree(model, damaged)
+    (damaged / name).unlink()
+    if content is not None:
+        (damaged / name).write_bytes(content)
+    ran = suguk("predict", damaged, given="abc\n")
+    assert (ran.status, ran.out) == (2, "")
+    assert message in ran.err
+    assert "fault in suguk" not in ran.err
+
+
+def test_a_device_that_is_not_there(model: Path) -> None:
+    ran = suguk("predict", model, "--device", "tpu", given="abc\n")
+    assert ran.status == 2
+    assert "unknown device 'tpu'" in ran.err

@@ -91,3 +91,15 @@ def test_a_person_is_answered_line_by_line(model: Path) -> None:
         os.write(ours, b"\x04")  # Ctrl-D on an empty line: the end
         assert process.wait(60) == 0
     os.close(ours)
+
+
+def test_a_program_that_waits_for_each_answer(model: Path) -> None:
+    with start("predict", model, "--line-buffered") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdin.write(b"abc\n")
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(b"\n")
+        process.stdin.close()
+        assert process.wait(60) == 0

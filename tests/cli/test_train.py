@@ -93,6 +93,7 @@ def test_training_and_going_on(tables: Tables, tmp_path: Path) -> None:
     assert found["model"] == str(out)
     assert found["validations"] == 2
     assert found["last"]["epoch"] == 2
+    assert found["best"]["score"] >= found["last"]["score"]
 
 
 @pytest.mark.parametrize(

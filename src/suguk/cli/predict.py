@@ -25,6 +25,12 @@ AttentionDir = Annotated[
         "--attention", metavar="DIR", help="Draw the attention of line 1 into DIR/0001.svg, and so on."
     ),
 ]
+LineBuffered = Annotated[
+    bool,
+    typer.Option(
+        "--line-buffered", help="Answer each line before reading the next, as on a terminal; slower."
+    ),
+]
 
 
 def predict(
@@ -36,6 +42,7 @@ def predict(
     max_length: values.MaxLength = None,
     jsonl: values.Jsonl = False,
     attention: AttentionDir = None,
+    line_buffered: LineBuffered = False,
     device: values.Device = "auto",
 ) -> None:
     """Answer each line of FILE or standard input with one line.
@@ -69,8 +76,8 @@ def predict(
         return loaded.stream(sources, options, attention=attention is not None)
 
     with streams.Lines(file, LONGEST_SOURCE) as lines:
-        at_once = lines.interactive  # a person waits for each answer; else many are decoded together
-        found = (answer for line in lines for answer in answers([line])) if at_once else answers(lines)
+        waiting = line_buffered or lines.interactive  # else many are decoded together
+        found = (answer for line in lines for answer in answers([line])) if waiting else answers(lines)
         for number, prediction in enumerate(found, start=1):
             _write(number, prediction, jsonl=jsonl, ranked=n_best is not None)
             if attention is not None:

@@ -117,12 +117,14 @@ def _alone(**given: object) -> None:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """The last and the best validation of a run, from its metrics.jsonl."""
-    import json
+    """The last and the best validation of a run."""
+    from suguk.train.checkpoint import read_metrics
 
-    path = folder / "metrics.jsonl"
-    records = (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    )
-    valid = [record for record in records if record.get("kind") == "valid"]
-    return {"model": str(folder), "validations": len(valid), "last": valid[-1] if valid else None}
+    valid = [record for record in read_metrics(folder) if record.get("kind") == "valid"]
+    best = [record for record in valid if record.get("best")]
+    return {
+        "model": str(folder),
+        "validations": len(valid),
+        "last": valid[-1] if valid else None,
+        "best": best[-1] if best else None,
+    }
