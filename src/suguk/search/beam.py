@@ -98,19 +98,20 @@ def advance(stepper: Stepper, beam: Beam, memory: Memory, limits: Tensor) -> Bea
     old = claim < seats
     choice = (claim - seats).clamp(min=0)
     parent = torch.where(old, claim.clamp(max=seats - 1), parents.gather(1, choice))
-    word = torch.where(old, PAD, words.gather(1, choice))
     # 3. Everything a hypothesis carries follows its parent; new tokens are written at this step.
     total = torch.where(old, kept.gather(1, parent), best.gather(1, choice))
-    gained = torch.where(old, 0.0, total - beam.log_probs.gather(1, parent)).to(total.dtype)
-    here = torch.arange(beam.tokens.shape[2], device=best.device) == beam.step
-    tokens = torch.where(here & ~old.unsqueeze(-1), word.unsqueeze(-1), select(beam.tokens, parent))
-    scores = torch.where(here & ~old.unsqueeze(-1), gained.unsqueeze(-1), select(beam.token_scores, parent))
+    grown = ~old & (total > -torch.inf)  # an impossible candidate leaves its seat empty
+    word = torch.where(grown, words.gather(1, choice), PAD)
+    gained = torch.where(grown, total - beam.log_probs.gather(1, parent), 0.0).to(total.dtype)
+    here = (torch.arange(beam.tokens.shape[2], device=best.device) == beam.step) & grown.unsqueeze(-1)
+    tokens = torch.where(here, word.unsqueeze(-1), select(beam.tokens, parent))
+    scores = torch.where(here, gained.unsqueeze(-1), select(beam.token_scores, parent))
     return Beam(
         step=beam.step + 1,
         tokens=tokens,
         token_scores=scores,
         log_probs=total,
-        lengths=beam.lengths.gather(1, parent) + (~old).long(),
+        lengths=beam.lengths.gather(1, parent) + grown.long(),
         finished=(old & beam.finished.gather(1, parent)) | (word == EOS),
         last=word,
         state=select(state, parent),
