@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 import suguk
-from conftest import TINY, records, write_pairs
 from suguk.errors import ConfigError, ModelError
+from tests.train.conftest import TINY, records, write_pairs
 
 STATE = "training/state.safetensors"
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import suguk
-from conftest import LETTERS, TINY, records
 from suguk.errors import ConfigError, ModelError, UserError
 from suguk.train import loop as loops
 from suguk.train.validate import Example, Validation, Validator
+from tests.train.conftest import LETTERS, TINY, records
 
 
 def train(data: Path, out: Path, **settings: Any) -> Any:
@@ -327,6 +327,21 @@ def test_the_functions_stay_functions() -> None:
     assert callable(suguk.train)
     assert callable(suguk.evaluate)
     assert suguk.__version__.count(".") == 2
+
+
+def test_pairs_instead_of_paths(tmp_path: Path) -> None:
+    pairs: Any = [("a", "b"), ("c", "d")]
+    with pytest.raises(UserError, match=r"found \('a', 'b'\)\n.*hint: write the pairs into a file"):
+        suguk.train(pairs, out=tmp_path / "run", display="silent")
+
+
+def test_validations_within_an_epoch(data: Path, tmp_path: Path) -> None:
+    train(
+        data, tmp_path / "run", **{"train.epochs": 1, "train.valid_every": 1 / 3, "train.early_stopping": 0}
+    )
+    epochs = [record["epoch"] for record in records(tmp_path / "run") if record["kind"] == "valid"]
+    assert len(epochs) == 3
+    assert epochs == pytest.approx([1 / 3, 2 / 3, 1], abs=0.1)
 
 
 def test_unknown_recipes_are_refused(data: Path, tmp_path: Path) -> None:

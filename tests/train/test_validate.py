@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import TINY
 from suguk import config as settings
 from suguk.config import Config
 from suguk.data.prepare import Prepared, prepare
@@ -15,6 +14,7 @@ from suguk.model import build
 from suguk.train.run import _nested
 from suguk.train.validate import Validator, metric_name, perplexity
 from suguk.trained import TrainedModel
+from tests.train.conftest import TINY
 
 
 def prepared(data: Path, **changes: Any) -> Prepared:

@@ -178,7 +178,12 @@ def _data_settings(data: Paths, valid: Paths, source: str, target: str) -> dict[
 
 
 def _absolute(paths: Paths) -> list[str]:
-    several = [paths] if isinstance(paths, str | Path) else paths
+    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not all(isinstance(path, str | Path) for path in several):
+        raise UserError(
+            f"expected one table or two parallel text files, found {several[0]!r}",
+            hint="write the pairs into a file, one a line, source and target with a tab between",
+        )
     return [os.path.abspath(path) for path in several]
 
 
