@@ -1,4 +1,4 @@
-"""A modality is one field: raw values to arrays and back. No torch here; training, runtime and export share it."""
+"""A modality is one field: raw values to arrays and back. Shared by training, runtime and export."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
@@ -31,5 +31,5 @@ class Field(Protocol):
 
     @classmethod
     def from_json(cls, text: str, where: str = "") -> Self:
-        """The field back from `to_json`; ModelError naming `where` if the text is damaged, foreign or newer."""
+        """The field back; ModelError naming `where` if the text is damaged, foreign or newer."""
         ...

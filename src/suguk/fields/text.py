@@ -1,10 +1,11 @@
 """Text as token ids, through the `tokenizers` library: words, characters, bytes, BPE, unigram or symbols.
 
-All of normalisation, splitting and joining is inside the tokenizers JSON, so another runtime (Rust, JavaScript) that
-loads `source.json` gives the same ids.
+All of normalisation, splitting and joining is inside the tokenizers JSON, so another runtime (Rust,
+JavaScript) that loads `source.json` gives the same ids. A literal ▁ (U+2581) in word, bpe and unigram text reads as a space.
 """
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,15 +16,25 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else the library warns after every fork
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers  # noqa: E402
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from suguk.errors import ModelError, UserError  # noqa: E402
-from suguk.fields.base import EOS, PAD, SOS, SPECIALS, UNK  # noqa: E402
+from suguk.errors import ModelError, UserError
+from suguk.fields.base import EOS, PAD, SOS, SPECIALS, UNK
 
 Kind = Literal["word", "char", "byte", "bpe", "unigram", "symbols"]
 KINDS: tuple[Kind, ...] = ("word", "char", "byte", "bpe", "unigram", "symbols")
 SPACE = "▁"  # marks the space before a piece, as in SentencePiece
 FORMAT, VERSION = "suguk-text-field", 1
+SILENCED = -100.0  # log probability of a special token's spelling under unigram: its characters always win
+
+
+def _encode_alone() -> None:
+    """In a forked child: the library's threads stayed with the parent; waiting for them would never end."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_encode_alone)
 
 
 class TextField:
@@ -37,7 +48,7 @@ class TextField:
 
     @classmethod
     def train(cls, kind: Kind, lines: Iterable[str], vocab_size: int, lowercase: bool = False) -> "TextField":
-        """A vocabulary of at most `vocab_size` entries (specials included) from training text. UserError if too small."""
+        """At most `vocab_size` entries (specials included) from training text. UserError if that is too few."""
         if vocab_size <= len(SPECIALS):
             raise UserError(f"vocab_size must be at least {len(SPECIALS) + 1}, found {vocab_size}")
         tokenizer = _TRAIN[kind](lines, vocab_size, _normalizer(lowercase))
@@ -75,10 +86,10 @@ class TextField:
         if self.kind == "symbols" or not pieces:
             return " ".join(pieces)
         text: str = self._tokenizer.decoder.decode(list(pieces))
-        return text.strip()
+        return text.strip(" ")
 
     def split(self, raw: str) -> list[str]:
-        """The pieces of a text before the vocabulary is asked, one for each id but `<eos>` (words and symbols only)."""
+        """A text's pieces before the vocabulary is asked, one for each id but `<eos>` (words and symbols only)."""
         normal = self._tokenizer.normalizer.normalize_str(raw)
         return [piece for piece, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
@@ -110,13 +121,16 @@ class TextField:
         """ModelError if the text is damaged, not a text field, or of a newer version."""
         try:
             about: Any = json.loads(text)
-        except json.JSONDecodeError as fault:
-            raise ModelError(f"damaged JSON: {fault}", where=where or None, hint="copy the model again") from None
+        except (json.JSONDecodeError, RecursionError) as fault:
+            raise ModelError(
+                f"damaged JSON: {fault}", where=where or None, hint="copy the model again"
+            ) from None
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise ModelError(f"not a text field: expected format {FORMAT!r}", where=where or None)
-        if not isinstance(about.get("version"), int) or about["version"] > VERSION:
+        version = about.get("version")
+        if type(version) is not int or not 1 <= version <= VERSION:
             raise ModelError(
-                f"text field version {about.get('version')}, this suguk reads up to {VERSION}",
+                f"text field version {version!r}, this suguk reads up to {VERSION}",
                 where=where or None,
                 hint="update suguk",
             )
@@ -128,7 +142,16 @@ class TextField:
             raise ModelError(f"damaged tokenizer: {fault}", where=where or None) from None
         if [tokenizer.id_to_token(i) for i in range(len(SPECIALS))] != list(SPECIALS):
             raise ModelError("the vocabulary does not begin with the special tokens", where=where or None)
+        missing = [part for part in _parts(about["kind"]) if getattr(tokenizer, part) is None]
+        if missing:
+            raise ModelError(f"damaged tokenizer: {', '.join(missing)} missing", where=where or None)
         return cls(about["kind"], tokenizer, lowercase=bool(about.get("lowercase")))
+
+
+def _parts(kind: Kind) -> tuple[str, ...]:
+    """What a tokenizer of this kind cannot do without; symbols are joined by a space without a decoder."""
+    parts = ("normalizer", "pre_tokenizer", "decoder")
+    return parts[:2] if kind == "symbols" else parts
 
 
 def _normalizer(lowercase: bool) -> normalizers.Normalizer:
@@ -169,7 +192,10 @@ def _train_closed(split: pre_tokenizers.PreTokenizer, join: decoders.Decoder | N
 
 
 def _assembled(
-    model: models.Model, normalizer: normalizers.Normalizer, split: pre_tokenizers.PreTokenizer, join: decoders.Decoder
+    model: models.Model,
+    normalizer: normalizers.Normalizer,
+    split: pre_tokenizers.PreTokenizer,
+    join: decoders.Decoder | None,
 ) -> Tokenizer:
     tokenizer = Tokenizer(model)
     tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, split, join
@@ -177,27 +203,49 @@ def _assembled(
 
 
 def _metaspace() -> tuple[pre_tokenizers.PreTokenizer, decoders.Decoder]:
-    options = {"replacement": SPACE, "prepend_scheme": "always"}
-    return pre_tokenizers.Metaspace(**options), decoders.Metaspace(**options)
+    split = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
+    return split, decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
+
+
+def _characters(lines: Sequence[str], normalizer: normalizers.Normalizer) -> Counter[str]:
+    split, _ = _metaspace()
+    counts: Counter[str] = Counter()
+    for line in lines:
+        for piece, _span in split.pre_tokenize_str(normalizer.normalize_str(line)):
+            counts.update(piece)
+    return counts
 
 
 def _train_bpe(lines: Iterable[str], vocab_size: int, normalizer: normalizers.Normalizer) -> Tokenizer:
-    """Byte-pair encoding (Sennrich 2016) over words with ▁ before them."""
+    """Byte-pair encoding (Sennrich 2016) over words after ▁; characters alone where there is no room."""
+    lines = list(lines)
+    counts = _characters(lines, normalizer)
+    if len(counts) >= vocab_size - len(SPECIALS):
+        model = models.BPE(vocab=_closed(counts, vocab_size), merges=[], unk_token=SPECIALS[UNK])
+        return _assembled(model, normalizer, *_metaspace())
     tokenizer = _assembled(models.BPE(unk_token=SPECIALS[UNK]), normalizer, *_metaspace())
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=list(SPECIALS), show_progress=False)
-    return _without_added(_trained(tokenizer, lines, trainer))
+    return _finished(_trained(tokenizer, lines, trainer))
 
 
 def _train_unigram(lines: Iterable[str], vocab_size: int, normalizer: normalizers.Normalizer) -> Tokenizer:
-    """Unigram language model (Kudo 2018); where the text is too little for it, its characters."""
+    """Unigram language model (Kudo 2018); characters alone where vocab_size is too small for more."""
+    lines = list(lines)
+    counts = _characters(lines, normalizer)
+    if len(counts) >= vocab_size - len(SPECIALS):  # the library's trainer would prune for ever
+        pieces = list(_closed(counts, vocab_size))[len(SPECIALS) :]
+        total = counts.total()
+        entries = [(special, SILENCED) for special in SPECIALS]
+        entries += [(piece, math.log(counts[piece] / total)) for piece in pieces]
+        return _assembled(models.Unigram(entries, UNK, False), normalizer, *_metaspace())
     tokenizer = _assembled(models.Unigram(), normalizer, *_metaspace())
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size, special_tokens=list(SPECIALS), unk_token=SPECIALS[UNK], show_progress=False
     )
-    return _without_added(_trained(tokenizer, lines, trainer))
+    return _finished(_trained(tokenizer, lines, trainer))
 
 
-def _trained(tokenizer: Tokenizer, lines: Iterable[str], trainer: trainers.Trainer) -> Tokenizer:
+def _trained(tokenizer: Tokenizer, lines: Sequence[str], trainer: trainers.Trainer) -> Tokenizer:
     try:
         tokenizer.train_from_iterator(lines, trainer)
     except Exception as fault:  # the library raises bare Exception
@@ -207,10 +255,13 @@ def _trained(tokenizer: Tokenizer, lines: Iterable[str], trainer: trainers.Train
     return tokenizer
 
 
-def _without_added(tokenizer: Tokenizer) -> Tokenizer:
-    """Specials as plain vocabulary entries: text that contains `<eos>` must not become the end of a sentence."""
+def _finished(tokenizer: Tokenizer) -> Tokenizer:
+    """Specials as plain vocabulary entries: text that contains `<eos>` must not end a sentence."""
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = []
+    if state["model"]["type"] == "Unigram":
+        learned = state["model"]["vocab"][len(SPECIALS) :]
+        state["model"]["vocab"] = [[special, SILENCED] for special in SPECIALS] + learned
     return Tokenizer.from_str(json.dumps(state))
 
 
@@ -219,7 +270,9 @@ def _train_bytes(lines: Iterable[str], vocab_size: int, normalizer: normalizers.
     del lines
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     if vocab_size < len(SPECIALS) + len(alphabet):
-        raise UserError(f"the byte tokenizer needs vocab_size >= {len(SPECIALS) + len(alphabet)}, found {vocab_size}")
+        raise UserError(
+            f"the byte tokenizer needs vocab_size >= {len(SPECIALS) + len(alphabet)}, found {vocab_size}"
+        )
     vocabulary = {piece: i for i, piece in enumerate([*SPECIALS, *alphabet])}
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return _assembled(models.BPE(vocab=vocabulary, merges=[]), normalizer, split, decoders.ByteLevel())
