@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import suguk
 from suguk.errors import ConfigError, ModelError
-from tests.train.conftest import TINY, records, write_pairs
+from tests.train.tiny_task import TINY, records, write_pairs
 
 STATE = "training/state.safetensors"
 

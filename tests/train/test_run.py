@@ -15,7 +15,7 @@ import suguk
 from suguk.errors import ConfigError, ModelError, UserError
 from suguk.train import loop as loops
 from suguk.train.validate import Example, Validation, Validator
-from tests.train.conftest import LETTERS, TINY, records
+from tests.train.tiny_task import LETTERS, TINY, records
 
 
 def train(data: Path, out: Path, **settings: Any) -> Any:

@@ -14,7 +14,7 @@ from suguk.model import build
 from suguk.train.run import _nested
 from suguk.train.validate import Validator, metric_name, perplexity
 from suguk.trained import TrainedModel
-from tests.train.conftest import TINY
+from tests.train.tiny_task import TINY
 
 
 def prepared(data: Path, **changes: Any) -> Prepared:
