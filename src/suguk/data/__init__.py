@@ -1,0 +1,1 @@
+"""Pairs from files to batches: read, checked, split, tokenised. No torch."""

@@ -113,6 +113,7 @@ class Sampler:
         batches = self.epoch(0)
         real = sum(int(self.source_lengths[rows].sum() + self.target_lengths[rows].sum()) for rows in batches)
         held = sum(
-            len(rows) * int(self.source_lengths[rows].max() + self.target_lengths[rows].max()) for rows in batches
+            len(rows) * int(self.source_lengths[rows].max() + self.target_lengths[rows].max())
+            for rows in batches
         )
         return 1 - real / held if held else 0.0

@@ -1,18 +1,28 @@
 """The default validation split: seeded, and disjoint by source text."""
 
 import hashlib
-from collections.abc import Sequence
+
+from suguk.data.read import Pairs
+from suguk.errors import DataError
 
 
-def split(sources: Sequence[str], share: float, seed: int, most: int = 2000) -> list[bool]:
-    """For each pair: does it go to validation? A pure function of the texts and the seed.
+def split(pairs: Pairs, share: float, seed: int, most: int = 2000) -> tuple[Pairs, Pairs]:
+    """(training, validation): a pure function of the source texts and the seed.
 
-    All pairs of a source text go the same way. `share` of the distinct sources, at least one and at most `most`.
+    `share` of the distinct sources goes to validation, at least one and at most `most`, with all their pairs.
+    DataError if there is only one source.
     """
-    distinct = list(dict.fromkeys(sources))
-    count = min(max(1, round(share * len(distinct))), most, max(0, len(distinct) - 1))
+    distinct = set(pairs.sources)
+    if len(distinct) < 2:
+        raise DataError(
+            f"expected at least two different sources to train and validate on, found {len(distinct)}",
+            where=pairs.paths[0],
+            hint="add pairs",
+        )
+    count = min(max(1, round(share * len(distinct))), most, len(distinct) - 1)
     chosen = set(sorted(distinct, key=lambda text: _rank(text, seed))[:count])
-    return [text in chosen for text in sources]
+    held_out = [text in chosen for text in pairs.sources]
+    return pairs.keep([not held for held in held_out]), pairs.keep(held_out)
 
 
 def _rank(text: str, seed: int) -> bytes:

@@ -1,0 +1,201 @@
+"""What is in the data and what is wrong with it: everything at once, each with file and line."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from suguk import files
+from suguk.config import Config
+from suguk.data.read import Pairs
+from suguk.data.size import memory, parameters
+from suguk.data.split import split
+from suguk.data.vocabulary import Vocabulary, vocabulary
+from suguk.errors import DataError, Problem
+
+SHOWN = 20  # problems that the text names one by one
+PERCENT_LONG = 0.95
+
+
+@dataclass
+class Report:
+    """What `suguk check` says. problems: fatal ones refuse the data, the others are warnings."""
+
+    problems: list[Problem]
+    notes: list[str] = field(default_factory=list)
+    statistics: dict[str, Any] = field(default_factory=dict)
+    choices: list[str] = field(default_factory=list)
+
+    @property
+    def fatal(self) -> list[Problem]:
+        """Those that refuse the data."""
+        return [problem for problem in self.problems if problem.fatal]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        return {
+            "ok": not self.fatal,
+            "problems": [vars(problem) for problem in self.problems],
+            "notes": self.notes,
+            "statistics": self.statistics,
+            "choices": self.choices,
+        }
+
+    def text(self) -> str:
+        """For people."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield from self.notes
+        yield from _table(self.statistics)
+        yield from self.choices
+        for title, several in (("error", self.fatal), ("warning", [p for p in self.problems if not p.fatal])):
+            for kind, count in Counter(problem.kind for problem in several).items():
+                yield f"{title}: {count:,} × {kind}"
+            yield from (f"  {problem}" for problem in several[:SHOWN])
+            if len(several) > SHOWN:
+                yield f"  … and {len(several) - SHOWN:,} more (--json lists all)"
+        if self.fatal:
+            yield "these data would be refused; mend them, or leave the bad pairs out with --skip-bad"
+        else:
+            yield "no errors: `suguk train` takes these data"
+
+
+def check(train: Pairs, valid: Pairs | None, config: Config) -> Report:
+    """Problems, statistics, what `auto` chooses, vocabulary, unknown rate and memory. Never raises for bad pairs."""
+    problems, train = judged(train, config.data.max_length)
+    report = Report(problems, list(train.notes))
+    if valid is not None:
+        more, valid = judged(valid, config.data.max_length)
+        report.problems += [*more, *leaks(train, valid)]
+        report.notes += valid.notes
+    if not len(train):
+        return report
+    try:
+        if valid is None:
+            train, valid = split(train, config.data.valid_share, config.train.seed)
+            report.notes.append(f"validation: {len(valid):,} pairs split off, no source of them in training")
+        found = vocabulary(train, config)
+    except DataError as fault:
+        report.problems.append(Problem(fault.where or train.paths[0], None, fault.message, "too little data"))
+        return report
+    report.choices = found.choices
+    report.statistics = _statistics(train, valid, found, config)
+    return report
+
+
+def judged(pairs: Pairs, max_length: int) -> tuple[list[Problem], Pairs]:
+    """(every problem of these pairs, the pairs without bad rows); duplicates are warned of and stay."""
+    problems, good = list(pairs.problems), []
+    first: dict[tuple[str, str], int] = {}
+    for index, pair in enumerate(zip(pairs.sources, pairs.targets, strict=True)):
+        faults = list(_faults(pairs, index, pair, max_length))
+        problems += faults
+        good.append(not faults)
+        before = first.setdefault(pair, index)
+        if before != index and not faults:
+            path, line = pairs.place(index)
+            told = f"the same pair as line {pairs.lines[before]:,}"
+            problems.append(Problem(path, line, told, "duplicate pair", fatal=False))
+    return problems, pairs.keep(good) if not all(good) else pairs
+
+
+def _faults(pairs: Pairs, index: int, pair: tuple[str, str], max_length: int) -> Iterator[Problem]:
+    line = pairs.lines[index]
+    for path, side, text in zip((pairs.paths[0], pairs.paths[-1]), ("source", "target"), pair, strict=True):
+        if not text or text.isspace():
+            yield Problem(path, line, f"the {side} is empty", f"empty {side}")
+        elif len(text) > max_length:
+            message = (
+                f"the {side} has {len(text):,} characters; at most {max_length:,} are taken (data.max_length)"
+            )
+            yield Problem(path, line, message, f"overlong {side}")
+
+
+def leaks(train: Pairs, valid: Pairs) -> list[Problem]:
+    """Validation pairs whose source text is in training too: their scores would flatter the model. Warnings."""
+    lines = dict(zip(train.sources, train.lines, strict=True))
+    found = []
+    for index, source in enumerate(valid.sources):
+        if source in lines:
+            message = f"this source is in the training data too ({train.paths[0]}:{lines[source]})"
+            found.append(Problem(*valid.place(index), message, "validation source in training", fatal=False))
+    return found
+
+
+def write_problems(problems: Sequence[Problem], path: str | Path) -> None:
+    """One line a problem: file, line, what is wrong, separated by tabs."""
+    rows = ["file\tline\tproblem"]
+    rows += [f"{problem.path}\t{problem.line or ''}\t{problem.message}" for problem in problems]
+    files.write(path, ("\n".join(rows) + "\n").encode())
+
+
+def _statistics(train: Pairs, valid: Pairs, found: Vocabulary, config: Config) -> dict[str, Any]:
+    sides = {}
+    for name, texts, held_out, field_ in (
+        ("source", train.sources, valid.sources, found.source),
+        ("target", train.targets, valid.targets, found.target),
+    ):
+        sides[name] = {
+            "distinct": len(set(texts)),
+            "characters": _lengths([len(text) for text in texts]),
+            "words": _lengths([len(text.split()) for text in texts]),
+            "tokenizer": field_.kind,
+            "vocabulary": field_.size,
+            "unknown_rate_in_validation": field_.unknown_rate(held_out),
+            "tokens_a_text": mean(
+                len(ids) for ids in field_.encode_batch(texts[:: max(1, len(texts) // 2000)])
+            ),
+        }
+    ratios = [
+        len(target) / max(len(source), 1) for source, target in zip(train.sources, train.targets, strict=True)
+    ]
+    sizes = (found.source.size, found.target.size)
+    return {
+        "training_pairs": len(train),
+        "validation_pairs": len(valid),
+        "length_ratio": {"mean": mean(ratios), "median": median(ratios)},
+        **sides,
+        "parameters": parameters(config.model, *sizes),
+        "memory_bytes": memory(
+            config.model, *sizes, config.train.batch_tokens, sides["source"]["tokens_a_text"]
+        ),
+    }
+
+
+def _lengths(values: list[int]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "mean": mean(ordered),
+        "median": median(ordered),
+        "p95": ordered[min(int(PERCENT_LONG * len(ordered)), len(ordered) - 1)],
+        "max": ordered[-1],
+    }
+
+
+def _table(statistics: dict[str, Any]) -> Iterator[str]:
+    if not statistics:
+        return
+    yield f"{statistics['training_pairs']:,} training pairs, {statistics['validation_pairs']:,} for validation"
+    yield f"{'':8}{'distinct':>10}{'words: mean':>13}{'95 %':>7}{'max':>7}{'characters: mean':>18}{'95 %':>7}{'max':>7}"
+    for side in ("source", "target"):
+        of = statistics[side]
+        words, characters = of["words"], of["characters"]
+        yield (
+            f"{side:8}{of['distinct']:>10,}{words['mean']:>13.1f}{words['p95']:>7,}{words['max']:>7,}"
+            f"{characters['mean']:>18.1f}{characters['p95']:>7,}{characters['max']:>7,}"
+        )
+    yield f"a target has {statistics['length_ratio']['mean']:.2f} times its source's characters on average"
+    for side in ("source", "target"):
+        of = statistics[side]
+        yield (
+            f"{side} vocabulary: {of['vocabulary']:,} ({of['tokenizer']}), {of['tokens_a_text']:.1f} tokens a text, "
+            f"{of['unknown_rate_in_validation']:.2%} unknown in validation"
+        )
+    yield (
+        f"model: {statistics['parameters']:,} parameters; training needs about "
+        f"{statistics['memory_bytes'] / 1e6:,.0f} MB beside the libraries (an estimate: 16 bytes a parameter and the "
+        "activations of one batch)"
+    )

@@ -1,0 +1,107 @@
+"""From the settings to all that training starts from: read, checked, split, tokenised."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+from suguk import config as settings
+from suguk.config import Config
+from suguk.data.check import judged, leaks
+from suguk.data.read import Pairs, read
+from suguk.data.split import split
+from suguk.data.vocabulary import vocabulary
+from suguk.errors import ConfigError, DataError, Problem
+from suguk.fields import TextField
+
+
+class Prepared(NamedTuple):
+    """Ready to train on. config: with the chosen tokenizers in the place of `auto`."""
+
+    train: Pairs
+    valid: Pairs
+    source: TextField
+    target: TextField
+    config: Config
+    fingerprint: dict[str, Any]  # of the files, to know them again at a resume
+    choices: list[str]  # what was decided and why, in sentences
+    skipped: list[Problem]  # bad pairs that --skip-bad left out
+
+
+def prepare(config: Config) -> Prepared:
+    """Read, check, split, build vocabularies. DataError with every problem unless `data.skip_bad`."""
+    if not config.data.train:
+        raise ConfigError("there is no training data", where="data.train", hint="suguk train DATA… --out DIR")
+    found = [_read(config, config.data.train)]
+    if config.data.valid:
+        found.append(_read(config, config.data.valid))
+    problems = [problem for several, _ in found for problem in several if problem.fatal]
+    if problems and not config.data.skip_bad:
+        raise DataError(
+            f"{len(problems):,} bad pairs; the data are refused as a whole",
+            problems,
+            hint="mend them, or leave them out with --skip-bad; `suguk check` reports in full",
+        )
+    train = found[0][1]
+    choices = [note for _, pairs in found for note in pairs.notes]
+    if len(found) > 1:
+        valid = found[1][1]
+    else:
+        train, valid = split(train, config.data.valid_share, config.train.seed)
+        choices.append(f"validation: {len(valid):,} pairs split off, no source of them in training")
+    for pairs in (train, valid):
+        if not len(pairs):
+            raise DataError("no good pair is left", where=pairs.paths[0])
+    choices += _warnings(found, train, valid)
+    source, target, chosen = vocabulary(train, config)
+    kinds = {"source": {"tokenizer": source.kind}, "target": {"tokenizer": target.kind}}
+    return Prepared(
+        train=train,
+        valid=valid,
+        source=source,
+        target=target,
+        config=settings.build(settings.merge(config.model_dump(exclude_none=True), kinds)),
+        fingerprint=_fingerprint(config, train, valid),
+        choices=choices + chosen,
+        skipped=problems,
+    )
+
+
+def _read(config: Config, paths: tuple[str, ...]) -> tuple[list[Problem], Pairs]:
+    data = config.data
+    pairs = read(paths, source=data.source, target=data.target, header=data.header, skip_bad=True)
+    return judged(pairs, data.max_length)
+
+
+def _warnings(found: list[tuple[list[Problem], Pairs]], train: Pairs, valid: Pairs) -> list[str]:
+    duplicates = sum(not problem.fatal for several, _ in found for problem in several)
+    leaking = leaks(train, valid)
+    warnings = []
+    if duplicates:
+        warnings.append(f"warning: {duplicates:,} duplicate pairs are kept (`suguk check` lists them)")
+    if leaking:
+        warnings.append(
+            f"warning: {len(leaking):,} validation pairs have a source that is in training too, the first at "
+            f"{leaking[0].path}:{leaking[0].line} (`suguk check` lists them)"
+        )
+    skipped = sum(problem.fatal for several, _ in found for problem in several)
+    if skipped:
+        warnings.append(f"warning: {skipped:,} bad pairs are left out")
+    return warnings
+
+
+def _fingerprint(config: Config, train: Pairs, valid: Pairs) -> dict[str, Any]:
+    """sha256 of what was read, pair by pair: the same whatever the files are called."""
+    return {
+        "training_pairs": len(train),
+        "validation_pairs": len(valid),
+        "training_sha256": _digest(train),
+        "validation_sha256": _digest(valid),
+        "source_column": config.data.source,
+        "target_column": config.data.target,
+    }
+
+
+def _digest(pairs: Pairs) -> str:
+    digest = hashlib.sha256()
+    for source, target in zip(pairs.sources, pairs.targets, strict=True):
+        digest.update(f"{source}\x00{target}\x01".encode())
+    return digest.hexdigest()

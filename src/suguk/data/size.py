@@ -1,0 +1,92 @@
+"""How big a model and its training will be, from the settings alone (no torch): what `suguk check` announces."""
+
+from suguk.config import ModelConfig
+
+GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-reset-before": 3}
+FLOAT = 4  # bytes
+
+
+def parameters(config: ModelConfig, source_size: int, target_size: int) -> int:
+    """Number of weights of the model that these settings build; sizes are those of the vocabularies."""
+    hidden, words, width = config.hidden, config.embedding, config.annotation_size
+    attends, every_step = config.attention != "none", config.context == "every-step"
+    readout_inputs = hidden + (width if attends or every_step else 0) + (words if config.readout_word else 0)
+    readout = readout_inputs if config.readout == "linear" else config.readout_size or hidden
+    return (
+        (0 if config.tied == "all" else source_size * words)
+        + target_size * words
+        + _encoder(config)
+        + _bridge(config)
+        + _attention(config)
+        + _decoder(config, readout)
+        + {"linear": 0, "tanh": 1, "maxout": 2}[config.readout] * readout_inputs * readout
+        + _head(config, readout, target_size)
+    )
+
+
+def memory(
+    config: ModelConfig, source_size: int, target_size: int, batch_tokens: int, source_length: float
+) -> int:
+    """Bytes that training needs beside the libraries: an estimate, to see whether it fits, not a measurement.
+
+    Weights, gradients and the two moments of Adam: 16 bytes a weight. For each token of a batch: logits, log
+    probabilities and their gradient; gates and states of every layer, kept for the backward pass and met by as many
+    gradients; additive attention's inner layer over the source.
+    """
+    layers = config.layers + (config.encoder_layers or config.layers) * config.directions
+    token = 3 * target_size + 2 * layers * (GATES[config.cell] + 2) * config.hidden + 6 * config.embedding
+    if "additive" in (config.attention, config.local_score if config.attention.startswith("local") else ""):
+        token += 3 * source_length * (config.attention_size or config.hidden)
+    return int(16 * parameters(config, source_size, target_size) + FLOAT * batch_tokens * token)
+
+
+def _cell(config: ModelConfig, inputs: int, hidden: int) -> int:
+    return GATES[config.cell] * hidden * (inputs + hidden + 2)
+
+
+def _encoder(config: ModelConfig) -> int:
+    hidden, ways = config.encoder_hidden or config.hidden, config.directions
+    layers = config.encoder_layers or config.layers
+    first = _cell(config, config.embedding, hidden)
+    return ways * (first + (layers - 1) * _cell(config, hidden * ways, hidden))
+
+
+def _bridge(config: ModelConfig) -> int:
+    if config.bridge in ("copy", "zero"):
+        return 0
+    width = config.annotation_size
+    inputs = width // 2 if config.bridge == "backward" else width
+    count = config.layers * (2 if config.cell == "lstm" else 1) * config.hidden * (inputs + 1)
+    summary = width * (width + 1) if config.bridge == "linear" and config.context == "every-step" else 0
+    return count + summary
+
+
+def _attention(config: ModelConfig) -> int:
+    hidden, width = config.hidden, config.annotation_size
+    local = config.attention in ("local-m", "local-p")
+    size = config.attention_size or hidden
+    score = {
+        "general": width * hidden,
+        "additive": size * (hidden + width + 1),
+        "location": hidden * config.attention_positions,
+    }.get(config.local_score if local else config.attention, 0)
+    return score + (hidden * (hidden + 1) if config.attention == "local-p" else 0)
+
+
+def _decoder(config: ModelConfig, readout: int) -> int:
+    hidden, width = config.hidden, config.annotation_size
+    attends = config.attention != "none"
+    between = attends and config.attend == "between"
+    context = config.context == "every-step" or (attends and config.attend == "before")
+    first = config.embedding + (width if context else 0) + (readout if config.input_feeding else 0)
+    second = hidden + (width if between else 0)
+    rest = [second] + [hidden] * (config.layers - 2) if config.layers > 1 else []
+    return sum(_cell(config, inputs, hidden) for inputs in [first, *rest])
+
+
+def _head(config: ModelConfig, readout: int, target_size: int) -> int:
+    if config.tied == "none":
+        rank = config.readout_rank
+        return target_size + (readout * rank + rank * target_size if rank else readout * target_size)
+    factored = config.readout_rank is not None or readout != config.embedding
+    return target_size + (readout * config.embedding if factored else 0)
