@@ -5,11 +5,11 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from calls import suguk
 
-from conftest import TINY
 from suguk.cli import demo
 from suguk.data.read import read
+from tests.cli.calls import suguk
+from tests.cli.conftest import TINY
 
 
 def test_the_bundled_parts_share_no_source() -> None:

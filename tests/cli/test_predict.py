@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calls import suguk
 
 from suguk import load
 from suguk.cli.predict import as_json
 from suguk.cli.streams import one_line
 from suguk.predictor import Attention, Hypothesis, Prediction
+from tests.cli.calls import suguk
 
 
 def test_one_line_per_source_in_order(model: Path) -> None:

@@ -4,9 +4,9 @@ import json
 import tomllib
 
 import pytest
-from calls import suguk
 
 from suguk import config
+from tests.cli.calls import suguk
 
 VERBS = ("demo", "check", "train", "predict", "score", "evaluate", "recipes")
 

@@ -6,10 +6,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from calls import suguk
 
 from suguk import load
 from suguk.cli import score as scoring
+from tests.cli.calls import suguk
 
 Tables = tuple[Path, Path]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls import suguk
 
 import suguk as package
-from conftest import TINY
 from suguk.config import build, parse
+from tests.cli.calls import suguk
+from tests.cli.conftest import TINY
 
 Tables = tuple[Path, Path]
 SET = [word for item in TINY for word in ("--set", item)]

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from compositions import CHOICES, COMPOSITIONS, TARGET_V, Pairs, every, pairs, tiny
 from torch import Tensor
 
 from suguk.config import ModelConfig
 from suguk.model import Seq2Seq
 from suguk.search import select
+from tests.model.compositions import CHOICES, COMPOSITIONS, TARGET_V, Pairs, every, pairs, tiny
 
 RAGGED = pairs((5, 1, 3), (4, 2, 4))
 SOS = 2

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from compositions import SOURCE_V, TARGET_V, Pairs, pairs, tiny
 from torch.nn import functional as F
 
 from suguk import config
@@ -13,6 +12,7 @@ from suguk.config import ModelConfig
 from suguk.model import Memory, build
 from suguk.model.attention import Attention, DotScore, PredictiveWindow
 from suguk.model.cells import Cell
+from tests.model.compositions import SOURCE_V, TARGET_V, Pairs, pairs, tiny
 
 RAGGED = pairs((7, 1, 4), (5, 6, 3))
 ONLY_END = Pairs(torch.tensor([[3]]), torch.tensor([1]), torch.tensor([[5, 3]]), torch.tensor([2]))
