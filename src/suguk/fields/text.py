@@ -1,7 +1,8 @@
 """Text as token ids, through the `tokenizers` library: words, characters, bytes, BPE, unigram or symbols.
 
 All of normalisation, splitting and joining is inside the tokenizers JSON, so another runtime (Rust,
-JavaScript) that loads `source.json` gives the same ids. A literal ▁ (U+2581) in word, bpe and unigram text reads as a space.
+JavaScript) that loads `source.json` gives the same ids. A literal ▁ (U+2581) in word, bpe and
+unigram text reads as a space.
 """
 
 import json
@@ -48,7 +49,7 @@ class TextField:
 
     @classmethod
     def train(cls, kind: Kind, lines: Iterable[str], vocab_size: int, lowercase: bool = False) -> "TextField":
-        """At most `vocab_size` entries (specials included) from training text. UserError if that is too few."""
+        """At most `vocab_size` entries (specials included) from training text. UserError if too few."""
         if vocab_size <= len(SPECIALS):
             raise UserError(f"vocab_size must be at least {len(SPECIALS) + 1}, found {vocab_size}")
         tokenizer = _TRAIN[kind](lines, vocab_size, _normalizer(lowercase))
@@ -89,7 +90,7 @@ class TextField:
         return text.strip(" ")
 
     def split(self, raw: str) -> list[str]:
-        """A text's pieces before the vocabulary is asked, one for each id but `<eos>` (words and symbols only)."""
+        """A text's pieces before the vocabulary is asked, one an id but `<eos>` (words and symbols only)."""
         normal = self._tokenizer.normalizer.normalize_str(raw)
         return [piece for piece, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
@@ -260,9 +261,22 @@ def _finished(tokenizer: Tokenizer) -> Tokenizer:
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = []
     if state["model"]["type"] == "Unigram":
-        learned = state["model"]["vocab"][len(SPECIALS) :]
+        learned = _repeatable(state["model"]["vocab"][len(SPECIALS) :])
         state["model"]["vocab"] = [[special, SILENCED] for special in SPECIALS] + learned
     return Tokenizer.from_str(json.dumps(state))
+
+
+def _repeatable(entries: Sequence[tuple[str, float]]) -> list[list[str | float]]:
+    """Unigram entries that are the same in every process: by code point, scores rounded.
+
+    The library scores characters that it left out just above the lowest, 1e-4 apart, in the order of a hash
+    table seeded anew in each process: they all get the lowest score.
+    """
+    single = sum(len(piece) == 1 for piece, _ in entries)
+    lowest = min((score for _, score in entries), default=0.0)
+    bound = lowest + 1e-4 * (single + 1)
+    floored = ((p, lowest if len(p) == 1 and score < bound else score) for p, score in entries)
+    return sorted([piece, round(score, 6)] for piece, score in floored)
 
 
 def _train_bytes(lines: Iterable[str], vocab_size: int, normalizer: normalizers.Normalizer) -> Tokenizer:
