@@ -17,9 +17,7 @@ from suguk.errors import ConfigError
 
 TokenizerKind = Literal["auto", "word", "char", "byte", "bpe", "unigram", "symbols"]
 CellKind = Literal["rnn", "lstm", "gru", "gru-reset-before"]
-AttentionKind = Literal[
-    "none", "dot", "scaled-dot", "general", "additive", "location", "local-m", "local-p"
-]
+AttentionKind = Literal["none", "dot", "scaled-dot", "general", "additive", "location", "local-m", "local-p"]
 Metric = Literal["auto", "bleu", "chrf", "ter", "exact", "cer", "wer", "per", "perplexity"]
 
 
@@ -49,7 +47,8 @@ class SideConfig(Section):
     """How one side's text becomes tokens."""
 
     tokenizer: TokenizerKind = Field(
-        "auto", description="word, char, byte, bpe, unigram or symbols (split at spaces); auto chooses from the data"
+        "auto",
+        description="word, char, byte, bpe, unigram or symbols (split at spaces); auto chooses from the data",
     )
     vocab_size: int = Field(8000, ge=5, description="most entries in the vocabulary, special tokens included")
 
@@ -69,13 +68,17 @@ class ModelConfig(Section):
     layers: int = Field(1, ge=1, le=16, description="layers of the encoder and of the decoder")
     hidden: int = Field(256, ge=1, description="units of the decoder's hidden state, and of the encoder's")
     embedding: int = Field(256, ge=1, description="size of the token embeddings")
-    encoder_layers: int | None = Field(None, ge=1, le=16, description="layers of the encoder, if other than layers")
+    encoder_layers: int | None = Field(
+        None, ge=1, le=16, description="layers of the encoder, if other than layers"
+    )
     encoder_hidden: int | None = Field(
         None, ge=1, description="units of the encoder in each direction, if other than hidden"
     )
     bidirectional: bool = Field(False, description="the encoder also reads from right to left")
     reverse_source: bool = Field(False, description="the encoder reads the source backwards (Sutskever 2014)")
-    residual: bool = Field(False, description="add each layer's input to its output, from the second layer on")
+    residual: bool = Field(
+        False, description="add each layer's input to its output, from the second layer on"
+    )
     bridge: Literal["copy", "zero", "linear", "backward"] = Field(
         "copy",
         description="how the encoder's last states start the decoder: copy, zero, linear (+ tanh), or backward "
@@ -87,25 +90,38 @@ class ModelConfig(Section):
         description="attention looks before the cell (previous state: Bahdanau), after it (current state: Luong), "
         "or between the first and the second layer (Wu et al. 2016)",
     )
-    attention_size: int | None = Field(None, ge=1, description="units inside additive attention, if not hidden")
-    attention_window: int = Field(10, ge=1, description="D of local attention: positions on each side (Luong 2015)")
+    attention_size: int | None = Field(
+        None, ge=1, description="units inside additive attention, if not hidden"
+    )
+    attention_window: int = Field(
+        10, ge=1, description="D of local attention: positions on each side (Luong 2015)"
+    )
     attention_positions: int = Field(200, ge=1, description="source positions that location attention knows")
-    local_score: Literal["dot", "general", "additive"] = Field("general", description="score inside local attention")
+    local_score: Literal["dot", "general", "additive"] = Field(
+        "general", description="score inside local attention"
+    )
     input_feeding: bool = Field(
         False, description="feed the attentional vector into the next step (needs attend = after: Luong 2015)"
     )
     context: Literal["start", "every-step"] = Field(
-        "start", description="without attention: the context starts the decoder, or enters every step and the output "
-        "too (Cho 2014, peeky)"
+        "start",
+        description="without attention: the context starts the decoder, or enters every step and the output "
+        "too (Cho 2014, peeky)",
     )
     readout: Literal["linear", "tanh", "maxout"] = Field(
-        "linear", description="from state and context to the output: linear, tanh (attentional vector) or maxout"
+        "linear",
+        description="from state and context to the output: linear, tanh (attentional vector) or maxout",
     )
-    readout_size: int | None = Field(None, ge=1, description="units of the tanh or maxout readout, if not hidden")
-    readout_rank: int | None = Field(None, ge=1, description="factor the output projection to this rank (Cho 2014)")
+    readout_size: int | None = Field(
+        None, ge=1, description="units of the tanh or maxout readout, if not hidden"
+    )
+    readout_rank: int | None = Field(
+        None, ge=1, description="factor the output projection to this rank (Cho 2014)"
+    )
     readout_word: bool = Field(False, description="the previous word enters the readout too (deep output)")
     readout_state: Literal["current", "previous"] = Field(
-        "current", description="which decoder state the readout sees (previous: Bahdanau 2014, appendix A.2.2)"
+        "current",
+        description="which decoder state the readout sees (previous: Bahdanau 2014, appendix A.2.2)",
     )
     tied: Literal["none", "target", "all"] = Field(
         "none", description="share the output projection with the target embedding, or with both embeddings"
@@ -196,7 +212,9 @@ class TrainConfig(Section):
     halve_every: float = Field(0.5, gt=0, description="epochs between halvings")
     clip: float = Field(5.0, ge=0, description="largest norm of the gradient; 0: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread evenly over the vocabulary")
-    seed: int = Field(1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout")
+    seed: int = Field(
+        1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout"
+    )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="fp32, or bf16: matrix products under autocast, weights and sums in fp32"
     )
@@ -208,8 +226,12 @@ class TrainConfig(Section):
     )
     valid_every: float = Field(1.0, gt=0, description="epochs between validations")
     valid_samples: int = Field(1000, ge=1, description="most validation sources decoded at each validation")
-    early_stopping: int = Field(5, ge=0, description="validations without improvement before training stops; 0: never")
-    save_every: int = Field(1000, ge=1, description="updates between saves of the training state, besides validations")
+    early_stopping: int = Field(
+        5, ge=0, description="validations without improvement before training stops; 0: never"
+    )
+    save_every: int = Field(
+        1000, ge=1, description="updates between saves of the training state, besides validations"
+    )
 
 
 class PredictConfig(Section):
@@ -226,13 +248,16 @@ class PredictConfig(Section):
     )
     batch_tokens: int = Field(4096, ge=1, description="source tokens decoded at once, times the beam")
     replace_unknown: bool = Field(
-        True, description="replace an unknown output word by the most attended source word (word tokenizers, Luong 2015)"
+        True,
+        description="replace an unknown output word by the most attended source word (word tokenizers, Luong 2015)",
     )
 
     @model_validator(mode="after")
     def possible(self) -> Self:
         if self.n_best > self.beam:
-            raise ValueError(f"n_best = {self.n_best} needs a beam at least as wide, found beam = {self.beam}")
+            raise ValueError(
+                f"n_best = {self.n_best} needs a beam at least as wide, found beam = {self.beam}"
+            )
         return self
 
 
@@ -349,7 +374,9 @@ def recipe(name: str) -> str:
     if name not in recipes():
         near = difflib.get_close_matches(name, recipes(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown recipe {name!r}", hint=f"{hint}known: {', '.join(recipes())}, or a .toml file")
+        raise ConfigError(
+            f"unknown recipe {name!r}", hint=f"{hint}known: {', '.join(recipes())}, or a .toml file"
+        )
     return (resources.files("suguk") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
 
 

@@ -74,7 +74,7 @@ class ModelError(UserError):
     """A model directory or file that is missing, damaged, half copied or of another version."""
 
 
-class MissingExtra(UserError):
+class MissingExtra(UserError):  # noqa: N818 - not every ending is an error of the code
     """A verb that needs packages of an extra which is not installed."""
 
     def __init__(self, package: str, extra: str, need: str) -> None:

@@ -1,8 +1,8 @@
 """Files that appear whole or not at all: written under a temporary name, synced, renamed."""
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,42 +12,55 @@ from suguk.errors import UserError
 def write(path: str | Path, content: bytes) -> None:
     """Replace `path`. UserError where the disk is full or the place unwritable; the earlier content stays then."""
     path = Path(path)
-    temporary = None
+    temporary = _beside(path)
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _written(temporary, content)
         temporary.replace(path)
         _sync(path.parent)
     except OSError as fault:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise _refused(path, fault) from None
+    finally:
+        _forget(temporary)
 
 
 def write_folder(path: str | Path, contents: Mapping[str, bytes]) -> None:
     """A new folder with these files. UserError if it exists and is not empty, or cannot be written."""
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError("exists already and is not an empty directory", where=path, hint="choose another place")
-    temporary = None
+        raise UserError(
+            "exists already and is not an empty directory", where=path, hint="choose another place"
+        )
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        temporary.mkdir()
         for name, content in contents.items():
-            with (temporary / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.chmod(0o755)
+            _written(temporary / name, content)
         temporary.replace(path)
         _sync(path.parent)
     except OSError as fault:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
         raise _refused(path, fault) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A free name in the same folder. Not `tempfile`'s: its files are for their owner only, whatever the umask."""
+    return path.with_name(f".{path.name}-{secrets.token_hex(6)}")
+
+
+def _written(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _forget(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # its folder is no folder: nothing was written
+        return
 
 
 def _sync(folder: Path) -> None:
@@ -61,5 +74,7 @@ def _sync(folder: Path) -> None:
 
 def _refused(path: Path, fault: OSError) -> UserError:
     return UserError(
-        f"cannot be written: {fault.strerror or fault}", where=path, hint="free disk space or choose another place"
+        f"cannot be written: {fault.strerror or fault}",
+        where=path,
+        hint="free disk space or choose another place",
     )

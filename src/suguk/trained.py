@@ -2,8 +2,8 @@
 
 Shapes: B rows (sources), S source length, T target length, K hypotheses.
 
-The run directory is the model: `config.toml`, `source.json` and `target.json` (the fields), `model.json` (format, versions,
-data fingerprint), `model.safetensors` (the best weights). Training adds `metrics.jsonl`, `curves.svg` and `training/`.
+The run directory is the model: `config.toml`, `source.json` and `target.json` (the fields), `model.json` (format,
+versions, data fingerprint), `model.safetensors` (the best weights). Training adds `metrics.jsonl`, `curves.svg` and `training/`.
 """
 
 import json
@@ -23,21 +23,24 @@ from torch import Tensor
 from suguk import config as settings
 from suguk import files
 from suguk.config import Config, PredictConfig
-from suguk.errors import ModelError, UserError
-from suguk.fields import EOS, UNK, TextField
+from suguk.errors import ConfigError, ModelError, UserError
+from suguk.fields import UNK, TextField
 from suguk.model import Memory, Seq2Seq, build
 from suguk.predictor import Attention, Hypothesis, Prediction, Score
 from suguk.search import Found, search
 
 FORMAT = 1
 LONGEST_SOURCE = 20_000  # characters; beyond it a line is surely not what the model was made for
-FIRST_CHUNK, LARGEST_CHUNK = 16, 2048  # sources read ahead by `stream`: small first, so that first answers come soon
+FIRST_CHUNK, LARGEST_CHUNK = (
+    16,
+    2048,
+)  # sources read ahead by `stream`: small first, so that first answers come soon
 
 
 class _Rows(NamedTuple):
     """One batch of a chunk: where its rows stand in the chunk, and their token ids."""
 
-    index: list[int]
+    places: list[int]
     ids: list[np.ndarray[Any, np.dtype[np.int32]]]
 
 
@@ -73,11 +76,14 @@ class TrainedModel:
         options = options or self.config.predict
         if attention and self.model.decoder.attention is None:
             raise UserError(
-                "this model has no attention to show", where="model.attention = none", hint="train one with attention"
+                "this model has no attention to show",
+                where="model.attention = none",
+                hint="train one with attention",
             )
-        incoming, size = iter(sources), FIRST_CHUNK
+        incoming, size, before = iter(sources), FIRST_CHUNK, 0
         while chunk := list(islice(incoming, size)):
-            yield from self._chunk(chunk, options, attention)
+            yield from self._chunk(chunk, before, options, attention)
+            before += len(chunk)
             size = min(2 * size, LARGEST_CHUNK)
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Score]:
@@ -88,14 +94,14 @@ class TrainedModel:
         scores: dict[int, Score] = {}
         longest = [np.maximum(len(a), len(b)) for a, b in zip(source_ids, target_ids, strict=True)]
         for rows in _batches(source_ids, longest, self.config.predict.batch_tokens):
-            wanted = [target_ids[i] for i in rows.index]
-            for i, ids, values in zip(rows.index, wanted, self._forced(rows, wanted), strict=True):
+            wanted = [target_ids[i] for i in rows.places]
+            for i, ids, values in zip(rows.places, wanted, self._forced(rows, wanted), strict=True):
                 token_scores = tuple(values[: len(ids)].tolist())
                 scores[i] = Score(float(sum(token_scores)), tuple(self.target.tokens(ids)), token_scores)
         return [scores[i] for i in range(len(sources))]
 
-    def _encode(self, sources: Sequence[str]) -> list[Any]:
-        for number, text in enumerate(sources, start=1):
+    def _encode(self, sources: Sequence[str], before: int = 0) -> list[Any]:
+        for number, text in enumerate(sources, start=before + 1):
             if len(text) > LONGEST_SOURCE:
                 raise UserError(
                     f"source {number:,} has {len(text):,} characters; at most {LONGEST_SOURCE:,} are decoded",
@@ -116,12 +122,15 @@ class TrainedModel:
         padded, lengths = self.source.collate(rows.ids)
         return torch.from_numpy(padded).to(self.device), torch.from_numpy(lengths).to(self.device)
 
-    def _chunk(self, sources: list[str], options: PredictConfig, attention: bool) -> list[Prediction]:
-        ids = self._encode(sources)
+    def _chunk(
+        self, sources: list[str], before: int, options: PredictConfig, attention: bool
+    ) -> list[Prediction]:
+        """before: how many sources earlier chunks had."""
+        ids = self._encode(sources, before)
         answers: dict[int, Prediction] = {}
         for rows in _batches(ids, [len(x) * options.beam for x in ids], options.batch_tokens):
-            texts = [sources[i] for i in rows.index]
-            answers.update(zip(rows.index, self._answer(rows, texts, options, attention), strict=True))
+            texts = [sources[i] for i in rows.places]
+            answers.update(zip(rows.places, self._answer(rows, texts, options, attention), strict=True))
         return [answers[i] for i in range(len(sources))]
 
     def _answer(
@@ -129,14 +138,17 @@ class TrainedModel:
     ) -> list[Prediction]:
         with self._answering():
             memory = self.model.encode(*self._source(rows))
-            limits = torch.full((len(rows.ids),), options.max_length, device=self.device)
-            frame = torch.zeros(options.beam, options.max_length, device=self.device, dtype=memory.values.dtype)
+            lengths = [min(options.max_length, 3 * len(ids) + 20) for ids in rows.ids]
+            limits = torch.tensor(lengths, device=self.device)
+            frame = torch.zeros(options.beam, max(lengths), device=self.device, dtype=memory.values.dtype)
             found = search(
                 self.model, memory, limits, frame, alpha=options.length_penalty, penalty=options.penalty
             )
             weights = self._weights(found, memory, options, attention)
         return [
-            self._prediction(text, ids, _row(found, b), [None if w is None else w[b] for w in weights], options, attention)
+            self._prediction(
+                text, ids, _row(found, b), [None if w is None else w[b] for w in weights], options, attention
+            )
             for b, (text, ids) in enumerate(zip(texts, rows.ids, strict=True))
         ]
 
@@ -148,7 +160,8 @@ class TrainedModel:
         weights: list[Tensor | None] = []
         for rank in range(found.tokens.shape[1]):
             tokens = found.tokens[:, rank]
-            wanted = (attention and rank == 0) or (replaces and rank < options.n_best and bool((tokens == UNK).any()))
+            listed = rank == 0 or options.n_best > 1  # of equal outputs a lower rank may take the place
+            wanted = (attention and rank == 0) or (replaces and listed and bool((tokens == UNK).any()))
             weights.append(self.model.force(memory, tokens)[1].cpu() if wanted else None)
         return weights
 
@@ -165,7 +178,9 @@ class TrainedModel:
         options: PredictConfig,
         attention: bool,
     ) -> Prediction:
-        n_best: dict[str, Hypothesis] = {}  # two tokenisations of one text are one output: the better one stays
+        n_best: dict[
+            str, Hypothesis
+        ] = {}  # two tokenisations of one text are one output: the better one stays
         for rank in range(len(found.scores)):
             if len(n_best) == options.n_best or found.log_probs[rank] == -torch.inf:
                 break
@@ -204,7 +219,10 @@ class TrainedModel:
         looked_at = weights[: len(words), : len(originals)].argmax(-1).tolist()
         pieces = self.target.pieces(words)
         return self.target.join(
-            [originals[at] if word == UNK else piece for word, at, piece in zip(words, looked_at, pieces, strict=True)]
+            [
+                originals[at] if word == UNK else piece
+                for word, at, piece in zip(words, looked_at, pieces, strict=True)
+            ]
         )
 
 
@@ -245,7 +263,9 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("no CUDA device is available", where=f"device {name}", hint="use --device cpu or auto")
+        raise UserError(
+            "no CUDA device is available", where=f"device {name}", hint="use --device cpu or auto"
+        )
     try:
         torch.device(name)
     except RuntimeError:
@@ -288,7 +308,9 @@ def read_static(folder: Path) -> tuple[Config, TextField, TextField]:
         raise ModelError("no such run directory", where=folder, hint="`suguk train DATA --out DIR` makes one")
     if not (folder / "model.json").is_file():
         raise ModelError(
-            "not a run directory: there is no model.json", where=folder, hint="give the directory named by --out"
+            "not a run directory: there is no model.json",
+            where=folder,
+            hint="give the directory named by --out",
         )
     about = _json(folder / "model.json")
     if about.get("format") != "suguk-run":
@@ -299,9 +321,11 @@ def read_static(folder: Path) -> tuple[Config, TextField, TextField]:
             where=folder / "model.json",
             hint="update suguk",
         )
-    config = settings.build(settings.parse(_text(folder / "config.toml"), str(folder / "config.toml")),
-                            str(folder / "config.toml"))
-    sides = [TextField.from_json(_text(folder / name), str(folder / name)) for name in ("source.json", "target.json")]
+    config = _settings(folder / "config.toml")
+    sides = [
+        TextField.from_json(_text(folder / name), str(folder / name))
+        for name in ("source.json", "target.json")
+    ]
     return config, sides[0], sides[1]
 
 
@@ -339,12 +363,25 @@ def copy_weights(tensors: Mapping[str, Tensor], model: Seq2Seq, path: Path) -> N
             parameter.copy_(tensors[name])
 
 
+def _settings(path: Path) -> Config:
+    try:
+        return settings.build(settings.parse(_text(path), str(path)), str(path))
+    except ConfigError as fault:
+        raise ModelError(
+            f"damaged, or of another version: {fault.message}",
+            where=path,
+            hint="copy the run directory again",
+        ) from None
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ModelError(
-            "this file of the run directory is missing", where=path, hint="copy the run directory again as a whole"
+            "this file of the run directory is missing",
+            where=path,
+            hint="copy the run directory again as a whole",
         ) from None
     except (OSError, UnicodeDecodeError) as fault:
         raise ModelError(f"cannot be read: {fault}", where=path) from None

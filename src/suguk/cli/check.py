@@ -1,8 +1,13 @@
 """`suguk check`: what is in the data, and what is wrong with it."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from suguk.cli import streams, values
+
+if TYPE_CHECKING:
+    from suguk.data.read import Pairs
 
 
 def check(
@@ -29,12 +34,14 @@ def check(
     values.check_paths(data)
     values.check_paths(valid or data, "--valid")
     from suguk import config
-    from suguk.data import check as checking
+    from suguk.data.check import check as check_pairs
+    from suguk.data.read import read
 
-    given = values.overrides(settings, data_header=header)
-    pairs = values.read_pairs(data, source, target, header, skip_bad=True, quiet=True)
-    held_out = values.read_pairs(valid, source, target, header, skip_bad=True, quiet=True) if valid else None
-    report = checking.check(pairs, held_out, config.load(recipe, config.assignments(given)))
+    def pairs(paths: list[str]) -> "Pairs":
+        return read(paths, source=source, target=target, header=header, skip_bad=True)
+
+    chosen = config.load(recipe or "small", config.assignments(settings or ()))
+    report = check_pairs(pairs(data), pairs(valid) if valid else None, chosen)
     streams.write_json(report.to_json(), indent=1) if json else streams.write_text(report.text())
-    if any(problem.fatal for problem in report.problems):
+    if report.fatal:
         raise typer.Exit(2)

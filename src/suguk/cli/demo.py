@@ -29,7 +29,6 @@ SETTINGS = (
     "model.embedding=256",
     "model.encoder_hidden=128",
     "model.dropout=0.1",
-    "train.precision=bf16",
     "train.lr=0.003",
     "train.warmup=200",
     "train.label_smoothing=0.0",
@@ -67,9 +66,7 @@ def demo(
             valid=valid,
             out=folder,
             recipe="small",
-            overrides=values.overrides(
-                [*SETTINGS, *(settings or ())], train_minutes=minutes, train_device=device
-            ),
+            overrides=_overrides(minutes, device, settings or ()),
             display="silent" if quiet else "auto",
         )
         sources, targets = references(read([test]))
@@ -81,6 +78,19 @@ def demo(
         f"by length        {folder / 'by-length.svg'}\nattention        {folder / 'attention'}/0001.svg …\n\n"
         f"Try it:  echo 'estoy en casa' | suguk predict {folder}"
     )
+
+
+def _overrides(minutes: float, device: str, settings: Sequence[str]) -> list[str]:
+    named = values.overrides(None, train_minutes=minutes, train_device=device, train_precision=_precision())
+    return [*SETTINGS, *named, *settings]
+
+
+def _precision() -> str:
+    """bf16 where the processor or the GPU multiplies it; elsewhere it is emulated, far slower than fp32."""
+    import torch
+
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bf16" if torch.cuda.is_available() or native() else "fp32"
 
 
 def parts() -> "Sequence[resources.abc.Traversable]":

@@ -133,7 +133,7 @@ def write_problems(problems: Sequence[Problem], path: str | Path) -> None:
 
 
 def _statistics(train: Pairs, valid: Pairs, found: Vocabulary, config: Config) -> dict[str, Any]:
-    sides = {}
+    sides: dict[str, dict[str, Any]] = {}
     for name, texts, held_out, field_ in (
         ("source", train.sources, valid.sources, found.source),
         ("target", train.targets, valid.targets, found.target),

@@ -9,23 +9,28 @@ from suguk.errors import DataError
 
 # Words that name a column and are unlikely as a pair of data; language codes are recognised by shape as well.
 NAMES = frozenset(
-    "source target src tgt trg input output question answer query response word words phonemes pronunciation ipa "
-    "command commands action actions cmd nl text code sentence sentences summary document article label translation "
-    "original lemma form tags name names hangul korean english spanish german french x y prompt completion title "
-    "description id attribution license from to".split()
+    """
+    source target src tgt trg input output question answer query response word words phonemes
+    pronunciation ipa command commands action actions cmd nl text code sentence sentences summary
+    document article label translation original lemma form tags name names hangul korean english
+    spanish german french x y prompt completion title description id attribution license from to
+    """.split()
 )
 CODES = frozenset(
-    "ar bg bn ca cs da de el en eo es et eu fa fi fr ga he hi hr hu hy id is it ja ka ko la lt lv mk mn ms nl no pl pt "
-    "ro ru sk sl sq sr sv sw ta th tr uk ur uz vi zh ara ces cze deu dut eng est fin fra fre ger heb hin hun ind ita jpn "
-    "kor lat nld nor pol por ron rus spa swe tha tur ukr vie zho chi".split()
+    """
+    ar bg bn ca cs da de el en eo es et eu fa fi fr ga he hi hr hu hy id is it ja ka ko la lt lv mk
+    mn ms nl no pl pt ro ru sk sl sq sr sv sw ta th tr uk ur uz vi zh ara ces cze deu dut eng est
+    fin fra fre ger heb hin hun ind ita jpn kor lat nld nor pol por ron rus spa swe tha tur ukr vie
+    zho chi
+    """.split()
 )
 
 
 class Columns(NamedTuple):
-    """names: from a header, else empty; count: cells of the first row; found: what was decided, for the report."""
+    """names: from a header, else empty; width: cells of the first row; found: what was decided, for the report."""
 
     names: tuple[str, ...]
-    count: int
+    width: int
     found: str = ""
 
 
@@ -57,9 +62,9 @@ def _usual(cell: str) -> bool:
 
 def pick(columns: Columns, wanted: tuple[str, str], where: str) -> tuple[int, int]:
     """Indices of the source and the target column. DataError where there is no such column."""
-    if columns.count < 2:
+    if columns.width < 2:
         raise DataError(
-            f"expected at least two columns, found {columns.count}",
+            f"expected at least two columns, found {columns.width}",
             where=where,
             hint="source and target are separated by a tab in .tsv and by a comma in .csv; two text files are given "
             "as two paths",
@@ -77,10 +82,10 @@ def _index(columns: Columns, name: str, default: int, where: str) -> int:
         return default
     if name in columns.names:
         return columns.names.index(name)
-    if name.isdigit() and 1 <= int(name) <= columns.count:
+    if name.isdigit() and 1 <= int(name) <= columns.width:
         return int(name) - 1
     if name.isdigit():
-        raise DataError(f"there is no column {name}: the first row has {columns.count}", where=where)
+        raise DataError(f"there is no column {name}: the first row has {columns.width}", where=where)
     known = ", ".join(columns.names) or "none, as there is no header row"
     near = get_close_matches(name, columns.names, n=1)
     raise DataError(

@@ -202,10 +202,10 @@ def _table(pairs: Pairs, source: str, target: str, header: bool | None) -> None:
         pairs.notes.append(f"{name}: {columns.found}")
     at = pick(columns, (source, target), name)
     for row in rows:
-        if len(row.cells) == columns.count:
+        if len(row.cells) == columns.width:
             pairs.add(row.line, row.cells[at[0]], row.cells[at[1]])
         else:
-            message = f"expected {columns.count} columns, as in the first row, found {len(row.cells)}"
+            message = f"expected {columns.width} columns, as in the first row, found {len(row.cells)}"
             pairs.problems.append(Problem(name, row.line, message, "wrong column count"))
 
 

@@ -34,7 +34,9 @@ def memory(
     gradients; additive attention's inner layer over the source.
     """
     layers = config.layers + (config.encoder_layers or config.layers) * config.directions
-    token = 3 * target_size + 2 * layers * (GATES[config.cell] + 2) * config.hidden + 6 * config.embedding
+    token: float = (
+        3 * target_size + 2 * layers * (GATES[config.cell] + 2) * config.hidden + 6 * config.embedding
+    )
     if "additive" in (config.attention, config.local_score if config.attention.startswith("local") else ""):
         token += 3 * source_length * (config.attention_size or config.hidden)
     return int(16 * parameters(config, source_size, target_size) + FLOAT * batch_tokens * token)

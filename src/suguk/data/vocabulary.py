@@ -46,8 +46,8 @@ def _shared(train: Pairs, config: Config) -> Vocabulary:
 
 
 def _field(name: str, side: SideConfig, texts: list[str], lowercase: bool, choices: list[str]) -> TextField:
-    kind, reason = side.tokenizer, ""
-    if kind == "auto":
-        kind, reason = choose(texts, side.vocab_size)
-        choices.append(f"{name}.tokenizer = {kind} ({reason})")
-    return TextField.train(kind, texts, side.vocab_size, lowercase)
+    if side.tokenizer != "auto":
+        return TextField.train(side.tokenizer, texts, side.vocab_size, lowercase)
+    choice = choose(texts, side.vocab_size)
+    choices.append(f"{name}.tokenizer = {choice.kind} ({choice.reason})")
+    return TextField.train(choice.kind, texts, side.vocab_size, lowercase)

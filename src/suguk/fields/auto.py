@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from suguk.fields.text import Kind
+
 SYMBOLS = 300  # most distinct items of a closed set of symbols
 SYLLABLES = 3000  # … where every item is a single character
 OFTEN = 10  # times an item of a closed set is seen on average, at least
@@ -18,7 +20,7 @@ UNSPACED = 6  # mean characters a line above which unspaced script is sentences
 class Choice(NamedTuple):
     """kind: bpe, char or symbols; reason: one sentence with the figures it rests on."""
 
-    kind: str
+    kind: Kind
     reason: str
 
 

@@ -17,7 +17,13 @@ SHUT = 1e4  # far beyond any gate's sum: sigmoid(±SHUT + sum) is exactly 0 or 1
 
 
 def sequence(
-    kind: str, inputs: Tensor, mask: Tensor | None, state: CellState, weights: Weights, *, reverse: bool = False
+    kind: str,
+    inputs: Tensor,
+    mask: Tensor | None,
+    state: CellState,
+    weights: Weights,
+    *,
+    reverse: bool = False,
 ) -> tuple[Tensor, CellState]:
     """As `reference.sequence`, same arguments and results."""
     if kind == "gru-reset-before":  # no fused form of it exists
@@ -61,7 +67,14 @@ def _hold_when_padded(inputs: Tensor, mask: Tensor, weights: Weights) -> tuple[T
 def _fused(kind: str, inputs: Tensor, state: CellState, weights: Weights) -> tuple[Tensor, CellState]:
     flat = list(weights)
     start = [part.unsqueeze(0) for part in state]
-    options = (True, 1, 0.0, torch.is_grad_enabled(), False, True)  # bias, layers, dropout, train, bidirectional, B first
+    options = (
+        True,
+        1,
+        0.0,
+        torch.is_grad_enabled(),
+        False,
+        True,
+    )  # bias, layers, dropout, train, bidirectional, B first
     if kind == "lstm":
         outputs, h, c = torch.lstm(inputs, start, flat, *options)
         return outputs, (h[0], c[0])

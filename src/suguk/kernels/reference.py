@@ -65,7 +65,13 @@ def _gru_reset_before(projected: Tensor, state: CellState, weights: Weights) -> 
 
 
 def sequence(
-    kind: str, inputs: Tensor, mask: Tensor | None, state: CellState, weights: Weights, *, reverse: bool = False
+    kind: str,
+    inputs: Tensor,
+    mask: Tensor | None,
+    state: CellState,
+    weights: Weights,
+    *,
+    reverse: bool = False,
 ) -> tuple[Tensor, CellState]:
     """A whole sequence.
 

@@ -45,7 +45,7 @@ class GeneralScore(nn.Module):
 
 
 class AdditiveScore(nn.Module):
-    """v_a · tanh(W_a s + U_a h_s) (Bahdanau 2014, A.1.2); Luong's concat is the same, [W_a U_a] written as one matrix."""
+    """v_a · tanh(W_a s + U_a h_s) (Bahdanau 2014, A.1.2); Luong's concat writes [W_a U_a] as one."""
 
     def __init__(self, *, hidden: int, values: int, size: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class MonotonicWindow(nn.Module):
         super().__init__()
         self.window = window
 
-    def forward(self, query: Tensor, mask: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, query: Tensor, mask: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
         """Returns (inside [B, Q, S], factor on the weights or None). query: [B, Q, H]; position: [B, Q]."""
         centre = torch.minimum(position, mask.sum(1, keepdim=True) - 1)
         return _distance(centre, mask).abs() <= self.window, None

@@ -42,7 +42,9 @@ class LinearBridge(nn.Module):
     backward_only: only the backward direction's half, s_0 = tanh(W_s ←h_1) (Bahdanau 2014 A.2.2).
     """
 
-    def __init__(self, *, inputs: int, hidden: int, layers: int, parts: int, backward_only: bool = False) -> None:
+    def __init__(
+        self, *, inputs: int, hidden: int, layers: int, parts: int, backward_only: bool = False
+    ) -> None:
         super().__init__()
         self.layers, self.parts, self.backward_only = layers, parts, backward_only
         width = inputs // 2 if backward_only else inputs

@@ -51,7 +51,14 @@ class Stack(nn.Module):
     """Layers of one-directional cells: dropout on what enters every layer but the first, residual connections."""
 
     def __init__(
-        self, *, kind: str, inputs: int, hidden: int, layers: int, dropout: float = 0.0, residual: bool = False
+        self,
+        *,
+        kind: str,
+        inputs: int,
+        hidden: int,
+        layers: int,
+        dropout: float = 0.0,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         sizes = [inputs] + [hidden] * (layers - 1)
@@ -60,24 +67,20 @@ class Stack(nn.Module):
 
     def forward(self, inputs: Tensor, states: Sequence[CellState]) -> tuple[Tensor, tuple[CellState, ...]]:
         """One step through all layers. inputs: [..., I] → [..., H] and each layer's new state."""
-        return self._through(inputs, [cell.__call__ for cell in self._cells()], states)
+        return self._through(inputs, states, whole=False)
 
     def sequence(self, inputs: Tensor, states: Sequence[CellState]) -> tuple[Tensor, tuple[CellState, ...]]:
         """All steps of all layers. inputs: [B, T, I] → [B, T, H] and each layer's last state."""
+        return self._through(inputs, states, whole=True)
 
-        def whole(cell: Cell):  # type: ignore[no-untyped-def]
-            return lambda x, state: cell.sequence(x, None, state)
-
-        return self._through(inputs, [whole(cell) for cell in self._cells()], states)
-
-    def _cells(self) -> list[Cell]:
-        return [cell for cell in self.layers if isinstance(cell, Cell)]
-
-    def _through(self, x, runs, states):  # type: ignore[no-untyped-def]
+    def _through(
+        self, x: Tensor, states: Sequence[CellState], *, whole: bool
+    ) -> tuple[Tensor, tuple[CellState, ...]]:
         last: list[CellState] = []
-        for index, (run, state) in enumerate(zip(runs, states, strict=True)):
+        cells = (cell for cell in self.layers if isinstance(cell, Cell))
+        for index, (cell, state) in enumerate(zip(cells, states, strict=True)):
             below = F.dropout(x, self.dropout, self.training) if index else x
-            x, new = run(below, state)
+            x, new = cell.sequence(below, None, state) if whole else cell(below, state)
             if self.residual and index:
                 x = x + below
             last.append(new)

@@ -77,4 +77,6 @@ class Encoder(nn.Module):
             assert isinstance(cell, Cell)
             runs.append(cell.sequence(x, mask, cell.initial(x, x.shape[0]), reverse=way == 1))
         outputs = torch.cat([y for y, _ in runs], dim=-1)
-        return outputs, tuple(torch.cat(parts, dim=-1) for parts in zip(*(last for _, last in runs), strict=True))
+        return outputs, tuple(
+            torch.cat(parts, dim=-1) for parts in zip(*(last for _, last in runs), strict=True)
+        )

@@ -24,7 +24,9 @@ class Loss(NamedTuple):
 class TokenHead(nn.Module):
     """softmax(W_o r + b_o); W_o may be factored to a rank (Cho 2014 A.1.2) and tied to an embedding table."""
 
-    def __init__(self, *, readout: int, size: int, rank: int | None = None, tied: nn.Parameter | None = None) -> None:
+    def __init__(
+        self, *, readout: int, size: int, rank: int | None = None, tied: nn.Parameter | None = None
+    ) -> None:
         super().__init__()
         width = rank or readout
         if tied is not None:

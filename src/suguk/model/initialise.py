@@ -1,5 +1,6 @@
 """Initial weights, as the papers set them."""
 
+import torch
 from torch import nn
 
 from suguk.model.attention import AdditiveScore, PredictiveWindow
@@ -40,7 +41,7 @@ def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
 
 
 def _recurrent(cell: Cell, *, forget: float) -> None:
-    for block in cell.weight_hh.data.split(cell.hidden):
+    for block in torch.split(cell.weight_hh.data, cell.hidden):
         nn.init.orthogonal_(block)
     if cell.kind == "lstm":
         cell.bias_ih.data[cell.hidden : 2 * cell.hidden] = forget

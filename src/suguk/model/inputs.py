@@ -9,7 +9,9 @@ class TokenEmbedding(nn.Module):
 
     def __init__(self, *, size: int, embedding: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.normal_(nn.Parameter(Tensor(size, embedding)), std=embedding**-0.5))
+        self.weight = nn.Parameter(
+            nn.init.normal_(nn.Parameter(Tensor(size, embedding)), std=embedding**-0.5)
+        )
         self.dropout = dropout
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -43,4 +43,5 @@ class MaxoutReadout(nn.Module):
         self.w_o = nn.Linear(inputs, 2 * size, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.w_o(inputs).unflatten(-1, (self.size, 2)).amax(-1)
+        pieces: Tensor = self.w_o(inputs)
+        return pieces.reshape(*pieces.shape[:-1], self.size, 2).amax(-1)

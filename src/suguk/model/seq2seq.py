@@ -76,9 +76,7 @@ class Seq2Seq(nn.Module):
         real = torch.arange(target.shape[1], device=target.device) < target_lengths.unsqueeze(1)
         return self.head.loss(readouts[real], target[real], label_smoothing=label_smoothing)
 
-    def log_probs(
-        self, source: Tensor, source_lengths: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def log_probs(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Forced decoding: log p of every target token [B, T] (padding included) and attention weights [B, T, S]."""
         readouts, weights = self.force(self.encode(source, source_lengths), target)
         return self.head(readouts).gather(-1, target.unsqueeze(-1)).squeeze(-1), weights

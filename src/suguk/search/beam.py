@@ -50,8 +50,10 @@ class Found(NamedTuple):
 def begin(stepper: Stepper, memory: Memory, limits: Tensor, frame: Tensor) -> Beam:
     """One live, empty hypothesis a row in seat 0. limits: [B], most tokens of each row; frame: [K, T] zeros
     of the type that log probabilities are summed in."""
-    tokens = frame.new_zeros((1,), dtype=torch.long) + torch.zeros_like(limits)[:, None, None] + torch.zeros_like(
-        frame, dtype=torch.long
+    tokens = (
+        frame.new_zeros((1,), dtype=torch.long)
+        + torch.zeros_like(limits)[:, None, None]
+        + torch.zeros_like(frame, dtype=torch.long)
     )
     seats = tokens[:, :, 0]
     first = torch.arange(frame.shape[0], device=frame.device) == 0

@@ -93,6 +93,12 @@ def train(
         config, fields = prepared.config, (prepared.source, prepared.target)
         pick_device(config.train.device)
         write_static(folder, config, *fields, _info(prepared, choices))
+        if prepared.skipped:
+            lines = "".join(f"{problem}\n" for problem in prepared.skipped)
+            files.write(folder / "skipped.txt", lines.encode())
+            shown.note(
+                f"the {len(prepared.skipped):,} bad pairs left out are listed in {folder / 'skipped.txt'}"
+            )
         return _session(
             _Job(folder, config, *fields, prepared.train, prepared.valid, None, started), shown, stop
         )
