@@ -3,7 +3,8 @@
 Shapes: B rows (sources), S source length, T target length, K hypotheses.
 
 The run directory is the model: `config.toml`, `source.json` and `target.json` (the fields), `model.json` (format,
-versions, data fingerprint), `model.safetensors` (the best weights). Training adds `metrics.jsonl`, `curves.svg` and `training/`.
+versions, data fingerprint), `model.safetensors` (the best weights). Training adds `metrics.jsonl`,
+`curves.svg` and `training/`.
 """
 
 import json

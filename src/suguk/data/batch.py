@@ -69,8 +69,8 @@ class Sampler:
 
     An epoch is shuffled, sorted by target and source length (stable: like lengths stay shuffled), cut where
     rows × the longer padded side would exceed `batch_tokens`, and the batches are shuffled. A pair longer than the
-    budget is a batch of its own. Of `world` processes, `rank` gets every world-th batch; the first batches come twice where that
-    is needed to give all of them equally many.
+    budget is a batch of its own. Of `world` processes, `rank` gets every world-th batch; the first batches come
+    twice where that is needed to give all of them equally many.
     """
 
     def __init__(

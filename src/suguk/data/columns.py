@@ -7,22 +7,23 @@ from typing import NamedTuple
 
 from suguk.errors import DataError
 
-# Words that name a column and are unlikely as a pair of data; language codes are recognised by shape as well.
-NAMES = frozenset(
-    """
-    source target src tgt trg input output question answer query response word words phonemes
-    pronunciation ipa command commands action actions cmd nl text code sentence sentences summary
-    document article label translation original lemma form tags name names hangul korean english
-    spanish german french x y prompt completion title description id attribution license from to
-    """.split()
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Words that name a column and are unlikely as a pair of data.
+NAMES = _words(
+    "source target src tgt trg input output question answer query response word words phonemes "
+    "pronunciation ipa command commands action actions cmd nl text code sentence sentences summary "
+    "document article label translation original lemma form tags name names hangul korean english "
+    "spanish german french x y prompt completion title description id attribution license from to "
 )
-CODES = frozenset(
-    """
-    ar bg bn ca cs da de el en eo es et eu fa fi fr ga he hi hr hu hy id is it ja ka ko la lt lv mk
-    mn ms nl no pl pt ro ru sk sl sq sr sv sw ta th tr uk ur uz vi zh ara ces cze deu dut eng est
-    fin fra fre ger heb hin hun ind ita jpn kor lat nld nor pol por ron rus spa swe tha tur ukr vie
-    zho chi
-    """.split()
+CODES = _words(
+    "ar bg bn ca cs da de el en eo es et eu fa fi fr ga he hi hr hu hy id is it ja ka ko la lt lv mk "
+    "mn ms nl no pl pt ro ru sk sl sq sr sv sw ta th tr uk ur uz vi zh ara ces cze deu dut eng est "
+    "fin fra fre ger heb hin hun ind ita jpn kor lat nld nor pol por ron rus spa swe tha tur ukr vie "
+    "zho chi "
 )
 
 
