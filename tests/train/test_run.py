@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import suguk
-from suguk.errors import ConfigError, ModelError, UserError
+from suguk.errors import ConfigError, DataError, ModelError, UserError
 from suguk.train import loop as loops
 from suguk.train.validate import Example, Validation, Validator
 from tests.train.tiny_task import LETTERS, TINY, records
@@ -333,6 +333,16 @@ def test_pairs_instead_of_paths(tmp_path: Path) -> None:
     pairs: Any = [("a", "b"), ("c", "d")]
     with pytest.raises(UserError, match=r"found \('a', 'b'\)\n.*hint: write the pairs into a file"):
         suguk.train(pairs, out=tmp_path / "run", display="silent")
+
+
+def test_bad_pairs_are_listed(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text(data.read_text(encoding="utf-8") + "abc\t\n", encoding="utf-8")
+    with pytest.raises(DataError, match="pairs.tsv:308"):
+        train(path, tmp_path / "run")
+    assert os.listdir(tmp_path) == ["pairs.tsv"]
+    train(path, tmp_path / "run", **{"data.skip_bad": True, "train.epochs": 1})
+    assert (tmp_path / "run/skipped.txt").read_text(encoding="utf-8").startswith(f"{path}:308: ")
 
 
 def test_validations_within_an_epoch(data: Path, tmp_path: Path) -> None:
