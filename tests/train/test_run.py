@@ -338,7 +338,7 @@ def test_pairs_instead_of_paths(tmp_path: Path) -> None:
 def test_bad_pairs_are_listed(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "pairs.tsv"
     path.write_text(data.read_text(encoding="utf-8") + "abc\t\n", encoding="utf-8")
-    with pytest.raises(DataError, match="pairs.tsv:308"):
+    with pytest.raises(DataError, match=r"pairs.tsv:308"):
         train(path, tmp_path / "run")
     assert os.listdir(tmp_path) == ["pairs.tsv"]
     train(path, tmp_path / "run", **{"data.skip_bad": True, "train.epochs": 1})
