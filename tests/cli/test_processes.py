@@ -45,7 +45,7 @@ def test_a_reader_that_leaves_ends_it_cleanly(model: Path) -> None:
         assert process.stdout.readline()
         process.stdout.close()
         process.stdout = None
-        _, err = process.communicate(b"abc\n" * 5000, timeout=60)
+        _, err = process.communicate(b"abc\n" * 5000, timeout=180)
     assert (process.returncode, err) == (0, b"")
 
 
@@ -54,7 +54,7 @@ def test_a_reader_that_leaves_a_listing() -> None:
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert (process.returncode, err) == (0, b"")
 
 
@@ -66,7 +66,7 @@ def test_interrupting_a_prediction(model: Path) -> None:
         process.stdin.flush()
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert (process.returncode, err) == (130, b"interrupted\n")
 
 
@@ -74,7 +74,7 @@ def test_interrupting_a_prediction(model: Path) -> None:
 @pytest.mark.parametrize("words", [("recipes",), ("--version",)])
 def test_output_that_cannot_be_written(words: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full, start(*words, stdout=full) as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert process.returncode == 2
     assert err.startswith(b"error: standard output: No space left on device")
     assert b"Exception ignored" not in err
@@ -89,7 +89,7 @@ def test_a_person_is_answered_line_by_line(model: Path) -> None:
             os.write(ours, b"abc\n")
             assert process.stdout.readline().endswith(b"\n")
         os.write(ours, b"\x04")  # Ctrl-D on an empty line: the end
-        assert process.wait(60) == 0
+        assert process.wait(180) == 0
     os.close(ours)
 
 
@@ -102,4 +102,4 @@ def test_a_program_that_waits_for_each_answer(model: Path) -> None:
             process.stdin.flush()
             assert process.stdout.readline().endswith(b"\n")
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(180) == 0

@@ -1,0 +1,77 @@
+"""`suguk check`: the report, its JSON, and the exit status that a script can rely on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calls import suguk
+
+
+def test_good_data(tables: tuple[Path, Path]) -> None:
+    ran = suguk("check", tables[0], "--valid", tables[1])
+    assert (ran.status, ran.err) == (0, "")
+    assert "83" in ran.out
+    assert "char" in ran.out
+
+
+def test_json(tables: tuple[Path, Path]) -> None:
+    ran = suguk("check", tables[0], "--json", "--set", "source.tokenizer=byte")
+    assert ran.status == 0
+    found = json.loads(ran.out)
+    assert found["ok"] is True
+    assert [problem for problem in found["problems"] if problem["fatal"]] == []
+    assert "byte" in json.dumps(found)
+
+
+def test_every_bad_line_is_listed_and_the_status_says_so(tmp_path: Path, tables: tuple[Path, Path]) -> None:
+    table = tmp_path / "bad.tsv"
+    good = tables[0].read_bytes()
+    table.write_bytes(good + b"alone\n\tempty\nempty\t\nm\xe9tro\tx\n")
+    ran = suguk("check", table)
+    assert ran.status == 2
+    for line in (85, 86, 87, 88):
+        assert f"{table}:{line}: " in ran.out
+    found = json.loads(suguk("check", table, "--json").out)
+    assert sorted(problem["line"] for problem in found["problems"] if problem["fatal"]) == [85, 86, 87, 88]
+    assert found["ok"] is False
+
+
+def test_leaks_are_warnings(tables: tuple[Path, Path]) -> None:
+    ran = suguk("check", tables[0], "--valid", tables[0])
+    assert ran.status == 0
+    assert "validation source in training" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"", "the file is empty"),
+        (b"only\none\ncolumn\n", "column"),
+        (b"one\tpair\n", ""),
+    ],
+)
+def test_data_that_are_none(tmp_path: Path, content: bytes | None, message: str) -> None:
+    table = tmp_path / "t.tsv"
+    if content is not None:
+        table.write_bytes(content)
+    ran = suguk("check", table)
+    assert ran.status == 2
+    assert message in ran.out + ran.err
+    assert "fault in suguk" not in ran.err
+
+
+def test_different_line_counts(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x\ny\nz\n", encoding="utf-8")
+    (tmp_path / "b").write_text("x\ny\n", encoding="utf-8")
+    ran = suguk("check", tmp_path / "a", tmp_path / "b")
+    assert ran.status == 2
+    assert "found 3 in" in ran.err
+    assert f"{tmp_path / 'a'}:3" in ran.err
+
+
+def test_wrong_settings_are_refused_here_too(tables: tuple[Path, Path]) -> None:
+    ran = suguk("check", tables[0], "--set", "model.hiden=3")
+    assert ran.status == 2
+    assert "did you mean model.hidden?" in ran.err
