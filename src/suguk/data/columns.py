@@ -7,58 +7,71 @@ from typing import NamedTuple
 
 from suguk.errors import DataError
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Words that name a column and are unlikely as a pair of data.
-NAMES = _words(
-    "source target src tgt trg input output question answer query response word words phonemes "
-    "pronunciation ipa command commands action actions cmd nl text code sentence sentences summary "
-    "document article label translation original lemma form tags name names hangul korean english "
-    "spanish german french x y prompt completion title description id attribution license from to "
-)
-CODES = _words(
-    "ar bg bn ca cs da de el en eo es et eu fa fi fr ga he hi hr hu hy id is it ja ka ko la lt lv mk "
-    "mn ms nl no pl pt ro ru sk sl sq sr sv sw ta th tr uk ur uz vi zh ara ces cze deu dut eng est "
-    "fin fra fre ger heb hin hun ind ita jpn kor lat nld nor pol por ron rus spa swe tha tur ukr vie "
-    "zho chi "
-)
+# Words that name a column and hardly ever are a pair of data by themselves.
+WORDS = """
+    source target src tgt trg input output question questions answer answers query response word words phoneme phonemes
+    pronunciation ipa command commands action actions cmd bash nl text code sentence sentences summary document article
+    label labels translation original lemma form tags name names prompt completion title description attribution
+    license id key value date expression result number numbers reading spelling hangul korean english spanish german
+    french italian japanese chinese portuguese russian dutch
+"""
+CODES = """
+    ar bg bn ca cs da de el en eo es et eu fa fi fr ga he hi hr hu hy id is it ja ka ko la lt lv mk mn ms nl no pl pt ro
+    ru sk sl sq sr sv sw ta th tr uk ur uz vi zh ara ces cze deu dut eng est fin fra fre ger heb hin hun ind ita jpn kor
+    lat nld nor pol por ron rus spa swe tha tur ukr vie zho chi
+"""
+NAMES = frozenset(WORDS.split()) | frozenset(CODES.split())
+NUMBER = re.compile(r"[\d\s.,:/+\-]*\d[\d\s.,:/+\-]*")
+LOOK = 1000  # rows that are looked at
 
 
 class Columns(NamedTuple):
-    """names: from a header, else empty; width: cells of the first row; found: what was decided, for the report."""
+    """names: from a header, else empty; width: cells of the first row; decided: about the header, for the report."""
 
     names: tuple[str, ...]
     width: int
-    found: str = ""
+    decided: str = ""
+
+    def called(self, index: int) -> str:
+        """For messages: the column's name, or its number."""
+        return repr(self.names[index]) if self.names else str(index + 1)
 
 
-def header_of(rows: Sequence[Sequence[str]], header: bool | None) -> tuple[tuple[str, ...], str]:
-    """(column names or none, what was decided) from the first rows of a table.
+def recognise(
+    rows: Sequence[Sequence[str]], header: bool | None, wanted: tuple[str, str] = ("", "")
+) -> Columns:
+    """The columns of a table whose first rows these are. header: None decides from the rows.
 
-    Recognised where every cell of the first row is a usual column name or language code, all are different, and no
-    later row repeats it. `hola\\thello` or `B\\tAW1` is data.
+    The first row names the columns if `wanted` names one of its cells; if each cell is a usual column name or language
+    code, all differ and they are not just values of their columns; or if there is no digit in it above a column of
+    nothing but numbers. `hola\\thello`, `Go.\\tVe.` and `B\\tAW1` are data.
     """
     first = tuple(cell.strip() for cell in rows[0])
     shown = " | ".join(first)
     if header is not None:
-        return (first, f"header row: {shown} (--header)") if header else ((), "no header row (--no-header)")
-    usual = all(_usual(cell) for cell in first)
-    repeated = any(tuple(row) == tuple(rows[0]) for row in rows[1:])
-    if usual and len(first) > 1 and len(set(first)) == len(first) and not repeated:
-        return first, f"header row recognised: {shown} (--no-header if these are data)"
-    return (), "no header row recognised (--header if the first row names the columns)"
+        decided = f"header row, as told: {shown}" if header else "no header row, as told"
+        return Columns(first if header else (), len(first), decided)
+    if _is_header(first, rows[1:LOOK], wanted):
+        return Columns(first, len(first), f"header row recognised: {shown} (--no-header if this is data)")
+    return Columns((), len(first), "no header row recognised (--header if the first row names the columns)")
+
+
+def _is_header(first: tuple[str, ...], rest: Sequence[Sequence[str]], wanted: tuple[str, str]) -> bool:
+    if any(name in first for name in wanted if name and not name.isdigit()):
+        return True
+    if len(set(first)) < max(2, len(first)):
+        return False
+    columns = [[row[i] for row in rest if len(row) == len(first)] for i in range(len(first))]
+    if all(_usual(cell) for cell in first):
+        return not all(cell in column for cell, column in zip(first, columns, strict=True))
+    wordy = not any(character.isdigit() for cell in first for character in cell)
+    return wordy and any(len(column) > 2 and all(map(NUMBER.fullmatch, column)) for column in columns)
 
 
 def _usual(cell: str) -> bool:
-    parts = [part for part in re.split(r"[\s_.-]+", cell.lower()) if part]
-    return (
-        bool(parts)
-        and all(part in NAMES or part in CODES or part.isdigit() for part in parts)
-        and not cell.isdigit()
-    )
+    """`es`, `Source text`, `question_1`."""
+    parts = [part for part in re.split(r"[\s_.-]+", cell.lower()) if not part.isdigit()]
+    return bool(parts) and all(part in NAMES for part in parts)
 
 
 def pick(columns: Columns, wanted: tuple[str, str], where: str) -> tuple[int, int]:
@@ -67,14 +80,12 @@ def pick(columns: Columns, wanted: tuple[str, str], where: str) -> tuple[int, in
         raise DataError(
             f"expected at least two columns, found {columns.width}",
             where=where,
-            hint="source and target are separated by a tab in .tsv and by a comma in .csv; two text files are given "
-            "as two paths",
+            hint="a tab between source and target in .tsv and .txt, a comma in .csv; two text files as two paths",
         )
     at = [_index(columns, name, default, where) for default, name in enumerate(wanted)]
     if at[0] == at[1]:
-        raise DataError(
-            f"source and target are the same column ({at[0] + 1})", where=where, hint="--source, --target"
-        )
+        hint = "name both with --source and --target"
+        raise DataError(f"source and target are both column {columns.called(at[0])}", where=where, hint=hint)
     return at[0], at[1]
 
 
@@ -83,16 +94,16 @@ def _index(columns: Columns, name: str, default: int, where: str) -> int:
         return default
     if name in columns.names:
         return columns.names.index(name)
-    if name.isdigit() and 1 <= int(name) <= columns.width:
-        return int(name) - 1
     if name.isdigit():
-        raise DataError(f"there is no column {name}: the first row has {columns.width}", where=where)
-    known = ", ".join(columns.names) or "none, as there is no header row"
+        if 1 <= int(name) <= columns.width:
+            return int(name) - 1
+        raise DataError(f"there is no column {name}: columns are 1 to {columns.width}", where=where)
+    if not columns.names:
+        hint = "give its number, or --header if the first row names the columns"
+        raise DataError(f"there is no column {name!r}, as no header row was found", where=where, hint=hint)
     near = get_close_matches(name, columns.names, n=1)
     raise DataError(
-        f"there is no column named {name!r}; columns: {known}",
+        f"there is no column {name!r}; columns: {', '.join(columns.names)}",
         where=where,
-        hint=f"did you mean {near[0]}?"
-        if near
-        else "give its number, or --header if the first row names them",
+        hint=f"did you mean {near[0]}?" if near else None,
     )

@@ -1,0 +1,96 @@
+"""Lines of text files. They end at \\n or \\r\\n and nowhere else.
+
+A form feed, U+0085 or U+2028 inside a sentence must not shift all later pairs by one.
+"""
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from suguk.errors import DataError, Problem
+
+KINDS = "give one table (.tsv, .csv, .jsonl, .parquet) or two parallel text files; text may be .gz"
+ONE_PAIR = "one pair a line: source, tab, target"
+GZIP = b"\x1f\x8b"
+
+
+class Lines(NamedTuple):
+    """texts: every line without its end; bad: indices of those that are not UTF-8, shown with U+FFFD."""
+
+    texts: list[str]
+    bad: frozenset[int]
+
+
+def readable(name: str) -> None:
+    """DataError unless there is a file that may be read."""
+    path = Path(name)
+    if path.is_dir():
+        raise DataError("is a directory, expected a file", where=name, hint=KINDS)
+    if not path.exists():
+        raise DataError("no such file", where=name, hint=_near(path))
+    if not path.is_file():
+        hint = "training reads its data more than once: write them into a file first"
+        raise DataError("is a pipe or a device, expected a file", where=name, hint=hint)
+    if not os.access(path, os.R_OK):
+        raise DataError("cannot be read: permission denied", where=name)
+
+
+def _near(path: Path) -> str:
+    try:
+        names = [item.name for item in path.parent.iterdir()]
+    except OSError:
+        return f"there is no directory {path.parent}"
+    near = get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.parent / near[0]}?" if near else KINDS
+
+
+def read_lines(name: str, problems: list[Problem]) -> Lines:
+    """All lines; a problem, with its byte in the line, for each that is not UTF-8. DataError for an empty file."""
+    content = _content(name)
+    try:
+        texts, bad = _split(content.decode()), frozenset[int]()
+    except UnicodeDecodeError:
+        texts = _split(content.decode(errors="replace"))
+        bad = frozenset(_undecodable(name, content, problems))
+    return Lines([text.removesuffix("\r") for text in texts] if b"\r" in content else texts, bad)
+
+
+def _content(name: str) -> bytes:
+    """The file's bytes, unpacked, without a byte order mark."""
+    import pyarrow as pa
+
+    readable(name)
+    try:
+        with pa.input_stream(name, compression="gzip" if name.endswith(".gz") else None) as stream:
+            content: bytes = stream.read()
+    except OSError as fault:
+        raise DataError(
+            f"cannot be unpacked: {fault}", where=name, hint="copy or compress it again"
+        ) from None
+    if content.startswith(GZIP):
+        raise DataError("is compressed, but its name does not end in .gz", where=name, hint="rename it")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        hint = f"iconv -f UTF-16 -t UTF-8 {name} > {Path(name).stem}-utf8{Path(name).suffix}"
+        raise DataError("is UTF-16, expected UTF-8", where=name, hint=hint)
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if not content:
+        raise DataError("the file is empty", where=name, hint=ONE_PAIR)
+    return content
+
+
+def _split(text: str) -> list[str]:
+    lines = text.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _undecodable(name: str, content: bytes, problems: list[Problem]) -> list[int]:
+    bad = []
+    for index, line in enumerate(content.split(b"\n")):
+        try:
+            line.decode()
+        except UnicodeDecodeError as fault:
+            found = f"0x{line[fault.start]:02x} at byte {fault.start + 1} of the line"
+            problems.append(Problem(name, index + 1, f"not valid UTF-8: {found}", "invalid UTF-8"))
+            bad.append(index)
+    return bad

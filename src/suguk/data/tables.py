@@ -1,0 +1,222 @@
+"""Rows of tables: TSV, CSV, JSONL, Parquet. Every row keeps the line that it begins at."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from suguk.data.columns import LOOK, Columns, recognise
+from suguk.data.lines import read_lines, readable
+from suguk.errors import DataError, Problem
+
+Row = tuple[int, str, str]  # line from 1, source, target
+Wanted = tuple[str, str]
+
+
+class Table(NamedTuple):
+    """rows(i, j): line, cell i and cell j of every good row; the bad ones become problems."""
+
+    columns: Columns
+    rows: Callable[[int, int], Iterator[Row]]
+
+
+Reader = Callable[[str, list[Problem], bool | None, Wanted], Table]
+
+
+def tsv(name: str, problems: list[Problem], header: bool | None, wanted: Wanted) -> Table:
+    """Tabs separate cells and nothing quotes them: a `\"` is a character like any other."""
+    lines = read_lines(name, problems)
+    filled = (text.split("\t") for text in lines.texts if text.strip())
+    columns = recognise([row for row, _ in zip(filled, range(LOOK), strict=False)] or [[]], header, wanted)
+
+    def rows(source: int, target: int) -> Iterator[Row]:
+        named = bool(columns.names)
+        for index, text in enumerate(lines.texts):
+            cells = text.split("\t")
+            if index in lines.bad:
+                continue
+            if len(cells) != columns.width:
+                problems.append(
+                    _uneven(name, index + 1, columns.width, 0 if not text.strip() else len(cells))
+                )
+            elif named:
+                named = False
+            else:
+                yield index + 1, cells[source], cells[target]
+
+    return Table(columns, rows)
+
+
+def comma_separated(name: str, problems: list[Problem], header: bool | None, wanted: Wanted) -> Table:
+    """Quoted as usual; a quoted cell may hold commas and line breaks."""
+    lines = read_lines(name, problems)
+    found = list(_csv_rows(name, lines.texts, lines.bad, problems))
+    filled = [cells for _, cells in found if cells]
+    columns = recognise(filled[:LOOK] or [[]], header, wanted)
+
+    def rows(source: int, target: int) -> Iterator[Row]:
+        named = bool(columns.names)
+        for line, cells in found:
+            if len(cells) != columns.width:
+                problems.append(_uneven(name, line, columns.width, len(cells)))
+            elif named:
+                named = False
+            else:
+                yield line, cells[source], cells[target]
+
+    return Table(columns, rows)
+
+
+def _csv_rows(
+    name: str, texts: Sequence[str], bad: frozenset[int], problems: list[Problem]
+) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((f"{text}\n" for text in texts), strict=True)
+    while True:
+        begin = reader.line_num
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as fault:
+            message = (
+                "a quoted cell does not end" if "end of data" in str(fault) else f"not valid CSV: {fault}"
+            )
+            problems.append(Problem(name, begin + 1, message, "invalid CSV"))
+            continue
+        if bad.isdisjoint(range(begin, reader.line_num)):
+            yield begin + 1, cells
+
+
+def _uneven(name: str, line: int, expected: int, found: int) -> Problem:
+    if not found:
+        return Problem(name, line, f"empty line, expected {expected} columns", "empty line")
+    return Problem(
+        name, line, f"expected {expected} columns, as in the first row, found {found}", "wrong column count"
+    )
+
+
+def json_lines(name: str, problems: list[Problem], header: bool | None, wanted: Wanted) -> Table:
+    """One object a line; the keys of the first one are the columns. Numbers count as their text, null as empty."""
+    del header, wanted
+    lines = read_lines(name, problems)
+    found = list(_objects(name, lines.texts, lines.bad, problems))
+    names = tuple(found[0][1]) if found else ()
+
+    def rows(source: int, target: int) -> Iterator[Row]:
+        for line, value in found:
+            yield from _pair(
+                name, line, [(key, value.get(key, _MISSING)) for key in (names[source], names[target])]
+            )
+
+    def _pair(name: str, line: int, cells: list[tuple[str, Any]]) -> Iterator[Row]:
+        texts = [_text(cell) for _, cell in cells]
+        for (key, cell), text in zip(cells, texts, strict=True):
+            if text is None:
+                message = (
+                    f"there is no {key!r}"
+                    if cell is _MISSING
+                    else f"{key!r}: expected text, found {_short(cell)}"
+                )
+                problems.append(Problem(name, line, message, "not text"))
+        if texts[0] is not None and texts[1] is not None:
+            yield line, texts[0], texts[1]
+
+    return Table(Columns(names, len(names), "columns: " + " | ".join(names)), rows)
+
+
+_MISSING = object()
+
+
+def _objects(
+    name: str, texts: Sequence[str], bad: frozenset[int], problems: list[Problem]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, text in enumerate(texts):
+        if index in bad:
+            continue
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as fault:
+            reason = (
+                fault.msg if isinstance(fault, json.JSONDecodeError) else "too deep, or too large a number"
+            )
+            problems.append(Problem(name, index + 1, f"not valid JSON: {reason}", "invalid JSON"))
+            continue
+        if isinstance(value, dict):
+            yield index + 1, value
+        else:
+            problems.append(
+                Problem(name, index + 1, f"expected an object, found {_short(value)}", "invalid JSON")
+            )
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+            return None
+        return value
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _short(value: object) -> str:
+    shown = json.dumps(value)
+    return shown if len(shown) <= 40 else f"{shown[:40]}…"
+
+
+def parquet(name: str, problems: list[Problem], header: bool | None, wanted: Wanted) -> Table:
+    """Lines are row numbers from 1. Numbers count as their text, null as empty."""
+    del problems, header, wanted
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    readable(name)
+    try:
+        file = pq.ParquetFile(name)
+    except (pa.ArrowException, OSError) as fault:
+        raise DataError(f"not a readable Parquet file: {fault}", where=name) from None
+    schema = file.schema_arrow
+    names = tuple(schema.names)
+
+    def rows(source: int, target: int) -> Iterator[Row]:
+        wanted = [names[source], names[target]]
+        for key in wanted:
+            _check_type(name, key, schema, pa)
+        try:
+            table = file.read(columns=wanted)
+        except (pa.ArrowException, OSError) as fault:
+            raise DataError(f"the Parquet file is damaged: {fault}", where=name) from None
+        sides = [map(_cell, table.column(key).to_pylist()) for key in wanted]
+        yield from zip(range(1, table.num_rows + 1), *sides, strict=True)
+
+    return Table(Columns(names, len(names), "columns: " + " | ".join(names)), rows)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _check_type(name: str, key: str, schema: Any, pa: Any) -> None:
+    if len(schema.get_all_field_indices(key)) > 1:
+        raise DataError(f"several columns are named {key!r}", where=name)
+    kind = schema.field(key).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    if not any(
+        test(kind) for test in (*tests, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    ):
+        hint = f"columns: {', '.join(f'{field.name} ({field.type})' for field in schema)}"
+        raise DataError(f"column {key!r} holds {kind}, expected text", where=name, hint=hint)
+
+
+READERS: dict[str, Reader] = {
+    ".tsv": tsv,
+    ".tab": tsv,
+    ".txt": tsv,
+    ".csv": comma_separated,
+    ".jsonl": json_lines,
+    ".ndjson": json_lines,
+    ".parquet": parquet,
+}
