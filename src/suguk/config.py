@@ -202,12 +202,12 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.0, ge=0, description="weight decay (of adamw: decoupled)")
     schedule: Literal["constant", "inverse-sqrt", "plateau", "halving"] = Field(
         "constant",
-        description="constant; inverse-sqrt after warmup updates; plateau: times decay when validation has not "
-        "improved for patience validations; halving: times one half every halve_every epochs after halve_after",
+        description="constant; inverse-sqrt after warmup updates; plateau: times decay when neither metric nor "
+        "loss improved for patience validations; halving: times one half every halve_every epochs after halve_after",
     )
     warmup: int = Field(400, ge=0, description="updates of linear warm-up (inverse-sqrt)")
     decay: float = Field(0.5, gt=0, lt=1, description="factor of plateau and halving")
-    patience: int = Field(2, ge=1, description="validations without improvement before plateau decays")
+    patience: int = Field(2, ge=1, description="validations without any improvement before plateau decays")
     halve_after: float = Field(5.0, ge=0, description="epochs before halving starts")
     halve_every: float = Field(0.5, gt=0, description="epochs between halvings")
     clip: float = Field(5.0, ge=0, description="largest norm of the gradient; 0: no clipping")
@@ -227,7 +227,9 @@ class TrainConfig(Section):
     valid_every: float = Field(1.0, gt=0, description="epochs between validations")
     valid_samples: int = Field(1000, ge=1, description="most validation sources decoded at each validation")
     early_stopping: int = Field(
-        5, ge=0, description="validations without improvement before training stops; 0: never"
+        5,
+        ge=0,
+        description="validations in which neither metric nor loss improved before training stops; 0: never",
     )
     save_every: int = Field(
         1000, ge=1, description="updates between saves of the training state, besides validations"

@@ -56,7 +56,8 @@ class Progress:
     batches: int = 1  # of this epoch
     validated: int = -1  # step of the last validation
     best: Best | None = None
-    waits: int = 0  # validations since the best one
+    lowest: float | None = None  # validation loss so far
+    waits: int = 0  # validations since the metric or the loss improved
     stuck: int = 0  # the same, for the plateau schedule: a decay begins anew
     level: int = 0  # decays of the plateau schedule
     elapsed: float = 0.0  # seconds of all sessions

@@ -204,8 +204,11 @@ class Loop:
         best = self._better(result)
         if best:
             progress.best = Best(progress.step, result.score, result.loss)
-        progress.waits = 0 if best else progress.waits + 1
-        progress.stuck = 0 if best else progress.stuck + 1
+        # Early outputs are noise that may score better than what follows; while the loss still falls, wait.
+        improves = best or progress.lowest is None or result.loss < progress.lowest
+        progress.lowest = result.loss if progress.lowest is None else min(result.loss, progress.lowest)
+        progress.waits = 0 if improves else progress.waits + 1
+        progress.stuck = 0 if improves else progress.stuck + 1
         if self.config.schedule == "plateau" and progress.stuck >= self.config.patience:
             progress.level, progress.stuck = progress.level + 1, 0
         return best
