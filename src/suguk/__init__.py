@@ -3,33 +3,20 @@
 Importing this package loads no torch; the functions below import what they need when they are called.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suguk.config import PredictConfig
-    from suguk.evaluate.report import Evaluation
+    from suguk.evaluation.report import Evaluation
     from suguk.predictor import Predictor
-    from suguk.train.display import Display, Kind
     from suguk.trained import TrainedModel
+    from suguk.training.display import Display, Kind
 
 __version__ = metadata.version("suguk")
 __all__ = ["__version__", "evaluate", "load", "resume", "train"]
-
-
-class _Package(ModuleType):
-    """Keeps `suguk.train` and `suguk.evaluate` functions, also once the rooms of these names are imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in __all__ or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def train(
@@ -57,7 +44,7 @@ def train(
     Ctrl-C and SIGTERM save the state before they end the program. Raises UserError, with the cure, for what
     can be mended: data (DataError), settings (ConfigError), a full disk, an `out` that is in use, divergence.
     """
-    from suguk.train import run
+    from suguk.training import run
 
     return run.train(
         data,
@@ -85,7 +72,7 @@ def resume(
     rest see `train`. Raises ModelError for a run directory that is damaged or half copied, or whose data have
     changed, and ConfigError for a setting that cannot change.
     """
-    from suguk.train import run
+    from suguk.training import run
 
     return run.resume(path, overrides=overrides, display=display, stop=stop)
 
@@ -113,7 +100,7 @@ def evaluate(
     source with several references. metrics: by default bleu, chrf, ter, exact, cer and wer. Raises UserError.
     """
     from suguk.data.read import read, references
-    from suguk.evaluate.report import evaluate as evaluate_pairs
+    from suguk.evaluation.report import evaluate as evaluate_pairs
 
     paths = [data] if isinstance(data, str | Path) else data
     pairs = read([str(path) for path in paths], source=source, target=target)

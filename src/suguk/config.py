@@ -246,7 +246,9 @@ class PredictConfig(Section):
         "wu", description="divide log p by ((5+|Y|)/6)^alpha (Wu et al. 2016), or by |Y|^alpha"
     )
     max_length: int = Field(
-        200, ge=1, description="most tokens of an output; also at most 3 times the source's tokens + 20"
+        200,
+        ge=1,
+        description="most tokens of an output with <eos>; also at most 10 times the source's tokens + 50",
     )
     batch_tokens: int = Field(4096, ge=1, description="source tokens decoded at once, times the beam")
     replace_unknown: bool = Field(

@@ -139,7 +139,7 @@ class TrainedModel:
     ) -> list[Prediction]:
         with self._answering():
             memory = self.model.encode(*self._source(rows))
-            lengths = [min(options.max_length, 3 * len(ids) + 20) for ids in rows.ids]
+            lengths = [min(options.max_length, 10 * len(ids) + 50) for ids in rows.ids]
             limits = torch.tensor(lengths, device=self.device)
             frame = torch.zeros(options.beam, max(lengths), device=self.device, dtype=memory.values.dtype)
             found = search(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from suguk.errors import MissingExtra, UserError
-from suguk.evaluate.report import Evaluation, Group
+from suguk.evaluation.report import Evaluation, Group
 from suguk.explain.curves import by_length, learning_curves, smooth
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -36,8 +36,8 @@ def loaded_by(code: str) -> list[str]:
         "suguk.files",
         "suguk.predictor",
         "suguk.fields",
-        "suguk.evaluate.metrics",
-        "suguk.evaluate.report",
+        "suguk.evaluation.metrics",
+        "suguk.evaluation.report",
         "suguk.explain.heatmap",
         "suguk.explain.curves",
         "suguk.cli",
@@ -72,7 +72,7 @@ def test_help_answers_in_half_a_second() -> None:
 
 
 def test_the_package_keeps_its_functions_whatever_is_imported() -> None:
-    code = "import suguk, suguk.evaluate.report; print(callable(suguk.evaluate), callable(suguk.train))"
+    code = "import suguk, suguk.evaluation.report; print(callable(suguk.evaluate), callable(suguk.train))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -110,7 +110,7 @@ def free(out: Path) -> Path:
 def _evaluate(
     model: "TrainedModel", sources: list[str], targets: list[list[str]], folder: Path, *, quiet: bool
 ) -> None:
-    from suguk.evaluate import report
+    from suguk.evaluation import report
     from suguk.explain.curves import by_length
 
     if not quiet:

@@ -9,7 +9,7 @@ from suguk.cli import streams, values
 from suguk.cli.faults import say
 
 if TYPE_CHECKING:
-    from suguk.evaluate.report import Evaluation
+    from suguk.evaluation.report import Evaluation
     from suguk.trained import TrainedModel
 
 Metrics = Annotated[
@@ -66,7 +66,7 @@ def evaluate(
         loaded.config.predict, beam=beam, n_best=1, length_penalty=length_penalty, max_length=max_length
     )
     from suguk.data.read import references
-    from suguk.evaluate import report
+    from suguk.evaluation import report
 
     sources, targets = references(
         values.read_pairs(data, source, target, header, skip_bad=skip_bad, quiet=quiet)
@@ -92,7 +92,7 @@ def evaluate(
 
 
 def _names(given: str | None, model: "TrainedModel") -> tuple[str, ...]:
-    from suguk.evaluate.report import DEFAULT
+    from suguk.evaluation.report import DEFAULT
 
     if given is not None:
         return tuple(name.strip().lower() for name in given.split(",") if name.strip())

@@ -10,7 +10,7 @@ from suguk.cli.faults import say
 from suguk.errors import UserError
 
 if TYPE_CHECKING:
-    from suguk.train.display import Kind
+    from suguk.training.display import Kind
 
 Out = Annotated[
     Path | None,
@@ -118,7 +118,7 @@ def _alone(**given: object) -> None:
 
 def summary(folder: Path) -> dict[str, Any]:
     """The last and the best validation of a run."""
-    from suguk.train.checkpoint import read_metrics
+    from suguk.training.checkpoint import read_metrics
 
     valid = [record for record in read_metrics(folder) if record.get("kind") == "valid"]
     best = [record for record in valid if record.get("best")]

@@ -16,7 +16,7 @@ from suguk.model.memory import Memory
 
 
 class DotScore(nn.Module):
-    """h_t · h_s (Luong 2015, eq. 8); scaled: divided by √H (Vaswani 2017, eq. 1)."""
+    """h_t · h_s (Luong 2015, §3.1); scaled: divided by √H (Vaswani 2017, eq. 1)."""
 
     def __init__(self, *, hidden: int, scaled: bool = False) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class DotScore(nn.Module):
 
 
 class GeneralScore(nn.Module):
-    """h_t · W_a h_s (Luong 2015, eq. 8)."""
+    """h_t · W_a h_s (Luong 2015, §3.1)."""
 
     def __init__(self, *, hidden: int, values: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class AdditiveScore(nn.Module):
 
 
 class LocationScore(nn.Module):
-    """W_a h_t, one energy a position, whatever stands there (Luong 2015, eq. 9).
+    """W_a h_t, one energy a position, whatever stands there (Luong 2015, eq. 8).
 
     Knows `positions` source positions; words beyond them are never looked at, as in the paper.
     """

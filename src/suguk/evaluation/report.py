@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from suguk.config import PredictConfig
-from suguk.evaluate import metrics
-from suguk.evaluate.metrics import MetricValue
+from suguk.evaluation import metrics
+from suguk.evaluation.metrics import MetricValue
 from suguk.predictor import Prediction, Predictor
 
 DEFAULT = ("bleu", "chrf", "ter", "exact", "cer", "wer")

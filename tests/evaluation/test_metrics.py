@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from suguk.config import Metric
 from suguk.errors import MissingExtra, UserError
-from suguk.evaluate.metrics import METRICS, TOKENIZE, better, corpus, sentence_chrf
+from suguk.evaluation.metrics import METRICS, TOKENIZE, better, corpus, sentence_chrf
 
 OUTPUTS = ["the cat is on the mat", "There is a Dog in the garden .", "hello world how are you", "a b c d"]
 REFERENCES = [
@@ -233,7 +233,7 @@ def test_without_the_extra_the_package_is_named(
 
 def test_importing_loads_nothing_heavy() -> None:
     code = (
-        "import sys, suguk.evaluate.report, suguk.explain.heatmap, suguk.explain.curves;"
+        "import sys, suguk.evaluation.report, suguk.explain.heatmap, suguk.explain.curves;"
         "print(sorted({'torch', 'sacrebleu', 'rapidfuzz', 'matplotlib', 'pyarrow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ import pytest
 
 from suguk.config import Config, PredictConfig
 from suguk.errors import UserError
-from suguk.evaluate.metrics import METRICS, corpus
-from suguk.evaluate.report import DEFAULT, by_length, evaluate, perplexity
+from suguk.evaluation.metrics import METRICS, corpus
+from suguk.evaluation.report import DEFAULT, by_length, evaluate, perplexity
 from suguk.predictor import Prediction, Predictor, Score
 
 ANSWERS = {

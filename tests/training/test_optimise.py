@@ -11,7 +11,7 @@ from torch import nn
 
 from suguk.config import TrainConfig
 from suguk.errors import ModelError
-from suguk.train.optimise import halvings, optimizer, rate, restore, set_rate, tensors
+from suguk.training.optimise import halvings, optimizer, rate, restore, set_rate, tensors
 
 OPTIMIZERS = ["sgd", "adam", "adamw", "adadelta"]
 

@@ -11,10 +11,10 @@ from suguk import config as settings
 from suguk.config import Config
 from suguk.data.prepare import Prepared, prepare
 from suguk.model import build
-from suguk.train.run import _nested
-from suguk.train.validate import Validator, metric_name, perplexity
 from suguk.trained import TrainedModel
-from tests.train.tiny_task import TINY
+from suguk.training.run import _nested
+from suguk.training.validate import Validator, metric_name, perplexity
+from tests.training.tiny_task import TINY
 
 
 def prepared(data: Path, **changes: Any) -> Prepared:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from suguk.errors import ModelError, UserError
-from suguk.train.checkpoint import (
+from suguk.training.checkpoint import (
     Best,
     Counts,
     MetricsLog,

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from suguk.evaluate.metrics import LABELS
-from suguk.train.validate import Validation
+from suguk.evaluation.metrics import LABELS
+from suguk.training.validate import Validation
 
 Kind = Literal["auto", "rich", "plain", "silent"]
 EVERY = 10.0  # seconds between two plain lines

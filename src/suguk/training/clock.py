@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from suguk.train.checkpoint import Progress
+from suguk.training.checkpoint import Progress
 
 SPARE = 0.005  # of the budget, for saving and the picture at the end
 GUESSES = 3  # of what the first validation will take

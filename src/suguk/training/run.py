@@ -20,13 +20,13 @@ from suguk.errors import ConfigError, ModelError, UserError
 from suguk.explain.curves import learning_curves
 from suguk.fields import TextField
 from suguk.model import build
-from suguk.train import checkpoint
-from suguk.train.checkpoint import Saved, read_metrics
-from suguk.train.display import Display, Kind, choose
-from suguk.train.interrupt import Interrupt
-from suguk.train.loop import Loop, Stop
-from suguk.train.validate import Validator
 from suguk.trained import TrainedModel, pick_device, read_static, read_weights, write_static
+from suguk.training import checkpoint
+from suguk.training.checkpoint import Saved, read_metrics
+from suguk.training.display import Display, Kind, choose
+from suguk.training.interrupt import Interrupt
+from suguk.training.loop import Loop, Stop
+from suguk.training.validate import Validator
 
 Paths = str | Path | Sequence[str | Path]
 Overrides = Mapping[str, Any] | Sequence[str]

@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from suguk.train.display import (
+from suguk.training.display import (
     Display,
     PlainDisplay,
     RichDisplay,
@@ -16,7 +16,7 @@ from suguk.train.display import (
     clock,
     one_line,
 )
-from suguk.train.validate import Example, Validation
+from suguk.training.validate import Example, Validation
 
 STATUS = Status(
     step=1234,

@@ -13,9 +13,9 @@ import torch
 
 import suguk
 from suguk.errors import ConfigError, DataError, ModelError, UserError
-from suguk.train import loop as loops
-from suguk.train.validate import Example, Validation, Validator
-from tests.train.tiny_task import LETTERS, TINY, records
+from suguk.training import loop as loops
+from suguk.training.validate import Example, Validation, Validator
+from tests.training.tiny_task import LETTERS, TINY, records
 
 
 def train(data: Path, out: Path, **settings: Any) -> Any:
@@ -321,8 +321,8 @@ def test_evaluate_reads_references_of_a_directory(run: Path, data: Path) -> None
 
 
 def test_the_functions_stay_functions() -> None:
-    import suguk.evaluate.metrics
-    import suguk.train.loop
+    import suguk.evaluation.metrics
+    import suguk.training.loop
 
     assert callable(suguk.train)
     assert callable(suguk.evaluate)

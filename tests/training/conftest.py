@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.train.tiny_task import write_pairs
+from tests.training.tiny_task import write_pairs
 
 
 @pytest.fixture(scope="session", autouse=True)

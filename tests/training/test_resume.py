@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import suguk
 from suguk.errors import ConfigError, ModelError
-from tests.train.tiny_task import TINY, records, write_pairs
+from tests.training.tiny_task import TINY, records, write_pairs
 
 STATE = "training/state.safetensors"
 
@@ -96,7 +96,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 import suguk
-from suguk.train import checkpoint
+from suguk.training import checkpoint
 data, out, number, step, where = sys.argv[1:6]
 settings = dict(pair.split("=") for pair in sys.argv[6:])
 settings = [f"{name}={value}" for name, value in settings.items()]

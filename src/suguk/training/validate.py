@@ -10,10 +10,10 @@ import torch
 from suguk.config import Config, PredictConfig
 from suguk.data.batch import Dataset, Sampler
 from suguk.data.read import Pairs, references
-from suguk.evaluate import metrics
+from suguk.evaluation import metrics
 from suguk.fields import TextField
-from suguk.train.move import to_device
 from suguk.trained import TrainedModel
+from suguk.training.move import to_device
 
 TIMED = 64  # sources decoded to guess what the first validation will take
 

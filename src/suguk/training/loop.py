@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from suguk.data.batch import Dataset, Rows, Sampler
 from suguk.errors import UserError
-from suguk.evaluate.metrics import better
-from suguk.train import checkpoint
-from suguk.train.checkpoint import Best, Counts, MetricsLog, Progress, Saved
-from suguk.train.clock import Clock
-from suguk.train.display import Display, Status
-from suguk.train.move import to_device
-from suguk.train.optimise import optimizer, rate, restore, set_rate, tensors
-from suguk.train.validate import Validation, Validator
+from suguk.evaluation.metrics import better
 from suguk.trained import TrainedModel, copy_weights, write_weights
+from suguk.training import checkpoint
+from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
+from suguk.training.clock import Clock
+from suguk.training.display import Display, Status
+from suguk.training.move import to_device
+from suguk.training.optimise import optimizer, rate, restore, set_rate, tensors
+from suguk.training.validate import Validation, Validator
 
 RECORD_EVERY = 20  # updates; only then does the loop wait for the device
 

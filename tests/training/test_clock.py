@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from suguk.train.checkpoint import Best, Progress
-from suguk.train.clock import Clock
+from suguk.training.checkpoint import Best, Progress
+from suguk.training.clock import Clock
 
 
 class Time:
