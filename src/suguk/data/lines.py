@@ -25,6 +25,9 @@ class Lines(NamedTuple):
 def readable(name: str) -> None:
     """DataError unless there is a file that may be read."""
     path = Path(name)
+    if (path / "model.json").exists():
+        hint = "give a table or two text files; where a verb takes a model as well, it comes first"
+        raise DataError("is a run directory, expected data", where=name, hint=hint)
     if path.is_dir():
         raise DataError("is a directory, expected a file", where=name, hint=KINDS)
     if not path.exists():
