@@ -85,7 +85,9 @@ def _csv_rows(
             at += begin + 1  # a quote too many must not take along all that follows
 
 
-_RETURN = "\udc0d"  # for csv any \r ends a line, for us it does not; no decoded text holds this half of a pair
+_RETURN = (
+    "\udc0d"  # for csv any \r ends a line, for us it does not; no decoded text holds this half of a pair
+)
 
 
 def _one_line(text: str) -> str:
