@@ -52,7 +52,7 @@ VARIANTS = {
     "plain": (),
     "reversed": ("model.reverse_source=true",),
     "reversed-peeky": ("model.reverse_source=true", "model.context=every-step"),
-    "attention": ("model.attention=dot"),
+    "attention": ("model.attention=dot",),
 }
 
 RUNS: dict[str, Run] = {
