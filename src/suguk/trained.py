@@ -62,7 +62,7 @@ class TrainedModel:
         config, source, target = read_static(folder)
         model = build(config.model, source.size, target.size, seed=0)
         read_weights(folder, model)
-        return cls(config, source, target, model, pick_device(device))
+        return cls(config, source, target, model.eval(), pick_device(device))
 
     def predict(
         self, sources: Sequence[str], options: PredictConfig | None = None, *, attention: bool = False

@@ -40,6 +40,7 @@ def test_what_is_written_is_read(made: TrainedModel, run: Path) -> None:
     assert loaded.source.to_json() == made.source.to_json()
     for name, value in made.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], value)
+    assert not loaded.model.training
     assert loaded.predict(LINES) == made.predict(LINES)
     about = json.loads((run / "model.json").read_text())
     assert about["data"] == {"pairs": 4}
