@@ -96,7 +96,7 @@ def test_a_traceback_for_those_who_ask(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(TRACEBACK, "1")
-    with pytest.raises(typer.Exit), ending("suguk x"):
+    with pytest.raises(typer.Exit), ending(lambda: "suguk x"):
         raise ZeroDivisionError("here")
     shown = capsys.readouterr().err
     assert "Traceback" in shown

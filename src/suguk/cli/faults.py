@@ -6,7 +6,7 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,18 +27,20 @@ class Verbs(TyperGroup):
     """The group of all verbs, with every ending in one place."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        with ending("suguk"):
+        with ending(lambda: "suguk"):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        verb = next(iter(getattr(ctx, "_protected_args", ()) or ctx.args), "")
-        with ending(f"suguk {verb}".rstrip()):
+        with ending(lambda: f"suguk {ctx.invoked_subcommand or ''}".rstrip()):
             return super().invoke(ctx)
 
 
 @contextmanager
-def ending(verb: str) -> Iterator[None]:
-    """Turn what was raised into a message on standard error and an exit status; flush what was written."""
+def ending(verb: Callable[[], str]) -> Iterator[None]:
+    """Turn what was raised into a message on standard error and an exit status; flush what was written.
+
+    verb: names the command, asked only once something was raised, as parsing comes first.
+    """
     try:
         yield
         sys.stdout.flush()
@@ -55,7 +57,7 @@ def ending(verb: str) -> Iterator[None]:
         package = (fault.name or "").partition(".")[0]
         if package not in _EXTRA:
             raise _ours(fault) from fault
-        raise _refused(MissingExtra(package.replace("_", "-"), "train", f"`{verb}`")) from None
+        raise _refused(MissingExtra(package.replace("_", "-"), "train", f"`{verb()}`")) from None
     except OSError as fault:
         if fault.errno not in _MENDABLE:
             raise _ours(fault) from fault
