@@ -14,8 +14,10 @@ from suguk import config as settings
 from suguk import files
 from suguk.config import Config
 from suguk.data.batch import Dataset
+from suguk.data.check import write_problems
 from suguk.data.prepare import Prepared, prepare
 from suguk.data.read import Pairs
+from suguk.data.vocabulary import recipe_for
 from suguk.errors import ConfigError, ModelError, UserError
 from suguk.explain.curves import learning_curves
 from suguk.fields import TextField
@@ -94,10 +96,9 @@ def train(
         pick_device(config.train.device)
         write_static(folder, config, *fields, _info(prepared, choices))
         if prepared.skipped:
-            lines = "".join(f"{problem}\n" for problem in prepared.skipped)
-            files.write(folder / "skipped.txt", lines.encode())
+            write_problems(prepared.skipped, folder / "skipped.tsv")
             shown.note(
-                f"the {len(prepared.skipped):,} bad pairs left out are listed in {folder / 'skipped.txt'}"
+                f"the {len(prepared.skipped):,} bad pairs left out are listed in {folder / 'skipped.tsv'}"
             )
         return _session(
             _Job(folder, config, *fields, prepared.train, prepared.valid, None, started), shown, stop
@@ -209,10 +210,10 @@ def _prepared(recipe: str | None, given: dict[str, Any]) -> tuple[Prepared, list
     prepared = prepare(settings.load(recipe or "small", given))
     if recipe is not None:
         return prepared, list(prepared.choices)
-    if not {prepared.source.kind, prepared.target.kind} & {"char", "symbols"}:
-        return prepared, ["recipe: small, as both sides are sentences", *prepared.choices]
-    prepared = prepare(settings.load("chars", given))
-    return prepared, ["recipe: chars, as a side is of characters or symbols", *prepared.choices]
+    name, reason = recipe_for(prepared.source, prepared.target)
+    if name != "small":
+        prepared = prepare(settings.load(name, given))
+    return prepared, [f"recipe: {name}, as {reason}", *prepared.choices]
 
 
 def _free(folder: Path) -> None:
