@@ -1,0 +1,154 @@
+"""From files to what training starts from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suguk import config as settings
+from suguk.config import Config
+from suguk.data.prepare import Prepared, prepare
+from suguk.errors import ConfigError, DataError
+
+ROWS = [(f"{'abcdefg'[i % 7]} {i} x", f"{i} {'hijkl'[i % 5]}") for i in range(53)]
+
+
+def table(path: Path, rows: Sequence[tuple[str, ...]]) -> str:
+    path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def config(*train: str, valid: tuple[str, ...] = (), **sections: dict[str, Any]) -> Config:
+    data = {"train": train, "valid": valid, **sections.pop("data", {})}
+    return settings.build({"data": data, **sections})
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> str:
+    return table(tmp_path / "train.tsv", ROWS)
+
+
+class TestParts:
+    def test_without_validation_data_a_part_is_split_off(self, train: str) -> None:
+        made = prepare(config(train, data={"valid_share": 0.1}))
+        assert (len(made.train), len(made.valid)) == (48, 5)
+        assert set(made.train.sources).isdisjoint(made.valid.sources)
+        assert any("split off" in choice for choice in made.choices)
+
+    def test_validation_data_are_taken_as_they_are(self, train: str, tmp_path: Path) -> None:
+        valid = table(tmp_path / "valid.tsv", [("new", "1"), ("newer", "2")])
+        made = prepare(config(train, valid=(valid,)))
+        assert (len(made.train), made.valid.sources) == (53, ["new", "newer"])
+
+    def test_leaks_are_told(self, train: str, tmp_path: Path) -> None:
+        valid = table(tmp_path / "valid.tsv", [("new", "1"), ROWS[11]])
+        text = "\n".join(prepare(config(train, valid=(valid,))).choices)
+        assert "warning: 1 validation pairs have a source that is in training too" in text
+        assert f"{valid}:2" in text
+
+    def test_duplicates_are_told_and_kept(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "t.tsv", [*ROWS, ROWS[3]])
+        made = prepare(config(path))
+        assert len(made.train) + len(made.valid) == 54
+        assert any("1 duplicate pairs are kept" in choice for choice in made.choices)
+
+
+class TestFields:
+    def test_auto_is_resolved_and_explained(self, train: str) -> None:
+        made = prepare(config(train, target={"tokenizer": "char"}))
+        assert made.config.source.tokenizer == made.source.kind
+        assert made.config.target.tokenizer == made.target.kind == "char"
+        assert any("source.tokenizer" in choice for choice in made.choices)
+
+    def test_vocabularies_know_training_text_only(self, train: str, tmp_path: Path) -> None:
+        valid = table(tmp_path / "valid.tsv", [("Ω", "Ж")])
+        sides = {"tokenizer": "char"}
+        made = prepare(config(train, valid=(valid,), source=sides, target=sides))
+        assert made.source.unknown_rate(["Ω"]) == 1.0
+        assert made.target.unknown_rate(["Ж"]) == 1.0
+        assert made.source.unknown_rate(made.train.sources) == 0.0
+
+    def test_the_split_off_part_is_not_training_text(self, tmp_path: Path) -> None:
+        rows = [(chr(0x4E00 + i), "x") for i in range(97)]
+        sides = {"tokenizer": "char"}
+        made = prepare(config(table(tmp_path / "t.tsv", rows), source=sides, target=sides))
+        assert made.source.unknown_rate(made.valid.sources) == 1.0
+
+    @pytest.mark.parametrize("kind", ["auto", "char", "word"])
+    def test_a_shared_vocabulary_is_one_field_of_both_sides(self, train: str, kind: str) -> None:
+        made = prepare(config(train, source={"tokenizer": kind}, target={"shared": True}))
+        assert made.source is made.target
+        assert made.config.source.tokenizer == made.config.target.tokenizer == made.source.kind
+        assert made.source.unknown_rate([*made.train.sources, *made.train.targets]) == 0.0
+
+    def test_two_kinds_cannot_be_shared(self, train: str) -> None:
+        source, target = {"tokenizer": "char"}, {"tokenizer": "word", "shared": True}
+        with pytest.raises(ConfigError, match="one tokenizer, found char and word"):
+            prepare(config(train, source=source, target=target))
+
+    def test_lowercase(self, tmp_path: Path) -> None:
+        rows = [(f"ABC {i}", f"DEF {i}") for i in range(11)]
+        made = prepare(config(table(tmp_path / "t.tsv", rows), data={"lowercase": True}))
+        assert made.source.lowercase
+        assert made.source.unknown_rate(["abc"]) == 0.0
+
+
+class TestBadPairs:
+    ROWS = (*ROWS, ("", "no source"), ("no target", " "), ("x" * 1001, "long"), ("a", "b", "c"))
+
+    def test_every_one_refuses_the_data(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "t.tsv", list(self.ROWS))
+        with pytest.raises(DataError) as caught:
+            prepare(config(path))
+        assert sorted(problem.line or 0 for problem in caught.value.problems) == [54, 55, 56, 57]
+        assert "--skip-bad" in str(caught.value)
+
+    def test_they_are_left_out_and_listed_when_asked(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "t.tsv", list(self.ROWS))
+        made = prepare(config(path, data={"skip_bad": True}))
+        assert len(made.train) + len(made.valid) == 53
+        assert sorted(problem.line or 0 for problem in made.skipped) == [54, 55, 56, 57]
+        assert any("4 bad pairs are left out" in choice for choice in made.choices)
+
+    def test_also_those_of_validation(self, train: str, tmp_path: Path) -> None:
+        valid = table(tmp_path / "valid.tsv", [("new", "1"), ("", "2")])
+        with pytest.raises(DataError, match=r"valid\.tsv:2"):
+            prepare(config(train, valid=(valid,)))
+        assert len(prepare(config(train, valid=(valid,), data={"skip_bad": True})).valid) == 1
+
+    def test_nothing_left(self, train: str, tmp_path: Path) -> None:
+        valid = table(tmp_path / "valid.tsv", [("", "2")])
+        with pytest.raises(DataError, match="no good pair is left"):
+            prepare(config(train, valid=(valid,), data={"skip_bad": True}))
+
+    def test_longer_ones_are_taken_when_asked(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "t.tsv", [*ROWS, ("x" * 1001, "long")])
+        made = prepare(config(path, data={"max_length": 1001}))
+        assert len(made.train) + len(made.valid) == 54
+
+    def test_no_data(self) -> None:
+        with pytest.raises(ConfigError, match="no training data"):
+            prepare(config())
+
+    def test_one_pair(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="at least two different sources"):
+            prepare(config(table(tmp_path / "t.tsv", ROWS[:1])))
+
+
+class TestFingerprint:
+    def prepared(self, path: Path, rows: Sequence[tuple[str, ...]], **sections: Any) -> Prepared:
+        return prepare(config(table(path, rows), **sections))
+
+    def test_it_knows_the_same_data_by_another_name(self, tmp_path: Path) -> None:
+        one, two = (self.prepared(tmp_path / f"{name}.tsv", ROWS) for name in "ab")
+        assert one.fingerprint == two.fingerprint
+
+    @pytest.mark.parametrize(
+        "rows",
+        [ROWS[:-1], [*ROWS[:-1], (ROWS[-1][0], "other")], [ROWS[1], ROWS[0], *ROWS[2:]]],
+        ids=["a pair less", "another target", "another order"],
+    )
+    def test_it_changes_with_the_data(self, tmp_path: Path, rows: Sequence[tuple[str, ...]]) -> None:
+        one, two = self.prepared(tmp_path / "a.tsv", ROWS), self.prepared(tmp_path / "b.tsv", rows)
+        assert one.fingerprint != two.fingerprint
