@@ -342,8 +342,7 @@ def test_bad_pairs_are_listed(data: Path, tmp_path: Path) -> None:
         train(path, tmp_path / "run")
     assert os.listdir(tmp_path) == ["pairs.tsv"]
     train(path, tmp_path / "run", **{"data.skip_bad": True, "train.epochs": 1})
-    listed = (tmp_path / "run/skipped.tsv").read_text(encoding="utf-8").splitlines()
-    assert listed[1].startswith(f"{path}\t308\t")
+    listed = (tmp_path / "run/skipped.tsv").read_text(encoding="utf-8")
     assert listed == f"file\tline\tproblem\n{path}\t308\tthe target is empty\n"
 
 
