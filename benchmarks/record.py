@@ -106,6 +106,22 @@ def execute(name: str, data: Path, out: Path) -> dict[str, Any]:
     return row
 
 
+def table(out: Path) -> Iterator[str]:
+    """Every recorded run as a row of Markdown."""
+    shown = ("bleu", "chrf", "exact", "per")
+    yield "| run | training, s | evaluation, s | peak MB | " + " | ".join(shown) + " | perplexity |"
+    yield "|---" * (5 + len(shown)) + "|"
+    for file in sorted(out.glob("*.json")):
+        row = json.loads(file.read_text(encoding="utf-8"))
+        seconds = [f"{step['seconds']:.0f}" for step in row["steps"]]
+        found = row["evaluation"]
+        scores = [
+            f"{found['scores'][name]['score']:.2f}" if name in found["scores"] else "" for name in shown
+        ]
+        cells = [row["name"], *seconds, str(row["peak_memory_mb"]), *scores, f"{found['perplexity']:.2f}"]
+        yield "| " + " | ".join(cells) + " |"
+
+
 def machine() -> str:
     """Processor and cores, in a few words."""
     model = platform.processor() or platform.machine()
@@ -127,7 +143,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
+    parser.add_argument(
+        "--table", action="store_true", help="print what was recorded in OUT as a table and stop"
+    )
     arguments = parser.parse_args()
+    if arguments.table:
+        print(*table(arguments.out), sep="\n")
+        return
     for name in arguments.names or RUNS:
         if name not in RUNS:
             parser.error(f"unknown run {name!r}; known: {', '.join(RUNS)}")
