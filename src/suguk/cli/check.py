@@ -40,8 +40,10 @@ def check(
     def pairs(paths: list[str]) -> "Pairs":
         return read(paths, source=source, target=target, header=header, skip_bad=True)
 
-    chosen = config.load(recipe or "small", config.assignments(settings or ()))
-    report = check_pairs(pairs(data), pairs(valid) if valid else None, chosen)
+    given = config.assignments(settings or ())
+    chosen = config.load(recipe or "small", given)
+    chars = None if recipe else config.load("chars", given)
+    report = check_pairs(pairs(data), pairs(valid) if valid else None, chosen, chars)
     streams.write_json(report.to_json(), indent=1) if json else streams.write_text(report.text())
     if report.fatal:
         raise typer.Exit(2)

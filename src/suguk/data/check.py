@@ -12,8 +12,8 @@ from suguk.config import Config
 from suguk.data.read import Pairs
 from suguk.data.size import memory, parameters
 from suguk.data.split import split
-from suguk.data.vocabulary import Vocabulary, vocabulary
-from suguk.errors import DataError, Problem
+from suguk.data.vocabulary import Vocabulary, recipe_for, vocabulary
+from suguk.errors import ConfigError, Problem, UserError
 
 SHOWN = 20  # problems that the text names one by one
 PERCENT_LONG = 0.95
@@ -63,55 +63,73 @@ class Report:
             yield "no errors: `suguk train` takes these data"
 
 
-def check(train: Pairs, valid: Pairs | None, config: Config) -> Report:
-    """Problems, statistics, what `auto` chooses, vocabulary, unknown rate and memory. Never raises for bad pairs."""
+def check(train: Pairs, valid: Pairs | None, config: Config, chars: Config | None = None) -> Report:
+    """Problems, statistics, what `auto` chooses, vocabulary, unknown rate and memory. Never raises for bad pairs.
+
+    chars: the settings instead of `config` where a side turns out to be of characters or symbols, as in training
+    without a recipe.
+    """
     problems, train = judged(train, config.data.max_length)
     report = Report(problems, list(train.notes))
     if valid is not None:
         more, valid = judged(valid, config.data.max_length)
         report.problems += [*more, *leaks(train, valid)]
         report.notes += valid.notes
-    if not len(train):
+    if not len(train) or (valid is not None and not len(valid)):
+        path = train.paths[0] if valid is None or not len(train) else valid.paths[0]
+        report.problems.append(Problem(path, None, "no good pair is left", "too little data"))
         return report
     try:
         if valid is None:
             train, valid = split(train, config.data.valid_share, config.train.seed)
             report.notes.append(f"validation: {len(valid):,} pairs split off, no source of them in training")
-        found = vocabulary(train, config)
-    except DataError as fault:
+        found, config = _chosen(train, config, chars, report)
+    except ConfigError:
+        raise
+    except UserError as fault:
         report.problems.append(Problem(fault.where or train.paths[0], None, fault.message, "too little data"))
         return report
-    report.choices = found.choices
+    report.choices += found.choices
     report.statistics = _statistics(train, valid, found, config)
     return report
 
 
+def _chosen(train: Pairs, config: Config, chars: Config | None, report: Report) -> tuple[Vocabulary, Config]:
+    found = vocabulary(train, config)
+    if chars is None:
+        return found, config
+    recipe, reason = recipe_for(found.source, found.target)
+    report.choices.append(f"recipe: {recipe}, as {reason}")
+    return (found, config) if recipe == "small" else (vocabulary(train, chars), chars)
+
+
 def judged(pairs: Pairs, max_length: int) -> tuple[list[Problem], Pairs]:
-    """(every problem of these pairs, the pairs without bad rows); duplicates are warned of and stay."""
-    problems, good = list(pairs.problems), []
+    """(every problem of these pairs by line, the pairs without bad rows); duplicates are warned of and stay."""
+    problems, good = list(pairs.problems), [True] * len(pairs)
     first: dict[tuple[str, str], int] = {}
     for index, pair in enumerate(zip(pairs.sources, pairs.targets, strict=True)):
-        faults = list(_faults(pairs, index, pair, max_length))
-        problems += faults
-        good.append(not faults)
-        before = first.setdefault(pair, index)
-        if before != index and not faults:
-            path, line = pairs.place(index)
+        source, target = pair
+        bad = source.isspace() or target.isspace()
+        if bad or not (0 < len(source) <= max_length and 0 < len(target) <= max_length):
+            problems += _faults(pairs, index, max_length)
+            good[index] = False
+        elif (before := first.setdefault(pair, index)) != index:
             told = f"the same pair as line {pairs.lines[before]:,}"
-            problems.append(Problem(path, line, told, "duplicate pair", fatal=False))
-    return problems, pairs.keep(good) if not all(good) else pairs
+            problems.append(Problem(*pairs.place(index), told, "duplicate pair", fatal=False))
+    problems.sort(key=lambda problem: problem.line or 0)
+    return problems, pairs if all(good) else pairs.keep(good)
 
 
-def _faults(pairs: Pairs, index: int, pair: tuple[str, str], max_length: int) -> Iterator[Problem]:
-    line = pairs.lines[index]
-    for path, side, text in zip((pairs.paths[0], pairs.paths[-1]), ("source", "target"), pair, strict=True):
+def _faults(pairs: Pairs, index: int, max_length: int) -> Iterator[Problem]:
+    for side, (name, texts) in enumerate((("source", pairs.sources), ("target", pairs.targets))):
+        text, place = texts[index], pairs.place(index, side)
         if not text or text.isspace():
-            yield Problem(path, line, f"the {side} is empty", f"empty {side}")
+            yield Problem(*place, f"the {name} is empty", f"empty {name}")
         elif len(text) > max_length:
-            message = (
-                f"the {side} has {len(text):,} characters; at most {max_length:,} are taken (data.max_length)"
+            told = (
+                f"the {name} has {len(text):,} characters; at most {max_length:,} are taken (data.max_length)"
             )
-            yield Problem(path, line, message, f"overlong {side}")
+            yield Problem(*place, told, f"overlong {name}")
 
 
 def leaks(train: Pairs, valid: Pairs) -> list[Problem]:
@@ -129,7 +147,9 @@ def write_problems(problems: Sequence[Problem], path: str | Path) -> None:
     """One line a problem: file, line, what is wrong, separated by tabs."""
     rows = ["file\tline\tproblem"]
     rows += [f"{problem.path}\t{problem.line or ''}\t{problem.message}" for problem in problems]
-    files.write(path, ("\n".join(rows) + "\n").encode())
+    files.write(
+        path, ("\n".join(rows) + "\n").encode(errors="surrogateescape")
+    )  # names of files may be any bytes
 
 
 def _statistics(train: Pairs, valid: Pairs, found: Vocabulary, config: Config) -> dict[str, Any]:

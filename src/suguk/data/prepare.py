@@ -66,8 +66,10 @@ def prepare(config: Config) -> Prepared:
 
 
 def _read(config: Config, paths: tuple[str, ...]) -> tuple[list[Problem], Pairs]:
+    """The columns are those of the training table; validation data in parallel files beside it have none."""
     data = config.data
-    pairs = read(paths, source=data.source, target=data.target, header=data.header, skip_bad=True)
+    source, target = (data.source, data.target) if len(paths) <= len(data.train) else ("", "")
+    pairs = read(paths, source=source, target=target, header=data.header, skip_bad=True)
     return judged(pairs, data.max_length)
 
 

@@ -32,6 +32,13 @@ def vocabulary(train: Pairs, config: Config) -> Vocabulary:
     return Vocabulary(fields[0], fields[1], choices)
 
 
+def recipe_for(source: TextField, target: TextField) -> tuple[str, str]:
+    """(recipe, reason) where the user names none: `chars` or `small`."""
+    if {source.kind, target.kind} & {"char", "symbols"}:
+        return "chars", "a side is of characters or symbols"
+    return "small", "both sides are sentences"
+
+
 def _shared(train: Pairs, config: Config) -> Vocabulary:
     kinds = {config.source.tokenizer, config.target.tokenizer} - {"auto"}
     if len(kinds) > 1:
