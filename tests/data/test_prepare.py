@@ -95,7 +95,7 @@ class TestFields:
 
 
 class TestBadPairs:
-    ROWS = (*ROWS, ("", "no source"), ("no target", " "), ("x" * 1001, "long"), ("a", "b", "c"))
+    ROWS = (*ROWS, ("", "no source"), ("no target", " "), ("x" * 3001, "long"), ("a", "b", "c"))
 
     def test_every_one_refuses_the_data(self, tmp_path: Path) -> None:
         path = table(tmp_path / "t.tsv", list(self.ROWS))
@@ -123,8 +123,8 @@ class TestBadPairs:
             prepare(config(train, valid=(valid,), data={"skip_bad": True}))
 
     def test_longer_ones_are_taken_when_asked(self, tmp_path: Path) -> None:
-        path = table(tmp_path / "t.tsv", [*ROWS, ("x" * 1001, "long")])
-        made = prepare(config(path, data={"max_length": 1001}))
+        path = table(tmp_path / "t.tsv", [*ROWS, ("x" * 3001, "long")])
+        made = prepare(config(path, data={"max_length": 3001}))
         assert len(made.train) + len(made.valid) == 54
 
     def test_no_data(self) -> None:
