@@ -106,6 +106,10 @@ def test_a_reason_has_the_figures() -> None:
     assert "100 times" in choice.reason
 
 
+def test_frequent_words_count_as_often_as_they_stand_there() -> None:
+    assert choose([f"the dog {i} runs on" for i in range(101)], 8009).kind == "bpe"
+
+
 def test_a_closed_set_larger_than_the_vocabulary_is_not_symbols() -> None:
     assert choose(_lines(PHONES, 3, 9), len(PHONES) + 4).kind == "symbols"
     assert choose(_lines(PHONES, 3, 9), len(PHONES) + 3).kind != "symbols"

@@ -68,7 +68,10 @@ def _measure(lines: Sequence[str]) -> _Text:
     filled = [line.split() for line in lines if line.strip()]
     early = {item for line in filled[::2] for item in line}
     items = Counter(item for line in filled for item in line)
-    characters = Counter(character for item, count in items.items() for character in item * min(count, 50))
+    characters: Counter[str] = Counter()
+    for item, count in items.items():
+        for character in item:
+            characters[character] += count
     total = max(sum(characters.values()), 1)
     return _Text(
         lines=max(len(filled), 1),
