@@ -184,7 +184,11 @@ def read_pairs(
         for line in [*pairs.notes, *map(str, pairs.problems[:SHOWN])]:
             say(line)
         if pairs.problems:
-            say(f"left out {len(pairs.problems):,} bad rows in all")
+            rest = len(pairs.problems) > SHOWN
+            say(
+                f"left out {len(pairs.problems):,} bad rows in all"
+                + (f"; those after the first {SHOWN}: `suguk check --json`" if rest else "")
+            )
     return pairs
 
 
