@@ -76,6 +76,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_document_shows_works(
     document: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    run("suguk train pairs.tsv --out runs/demo")  # in the place of `make demo`
     kinds = set()
     for kind, text in blocks(document):
         kinds.add(kind)
