@@ -1,41 +1,27 @@
-"""A trained model on PyTorch: the run directory read and written, and the `Predictor` that answers from it.
+"""A trained model on PyTorch: the `Predictor` that answers from settings, fields and weights.
 
 Shapes: B rows (sources), S source length, T target length, K hypotheses.
-
-The run directory is the model: `config.toml`, `source.json` and `target.json` (the fields), `model.json` (format,
-versions, data fingerprint), `model.safetensors` (the best weights). Training adds `metrics.jsonl`,
-`curves.svg` and `training/`.
 """
 
-import json
-import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from suguk import config as settings
-from suguk import files
 from suguk.config import Config, PredictConfig
-from suguk.errors import ConfigError, ModelError, UserError
+from suguk.errors import UserError
 from suguk.fields import UNK, TextField
 from suguk.model import Memory, Seq2Seq, build
 from suguk.predictor import Attention, Hypothesis, Prediction, Score
+from suguk.run_directory import read_static, read_weights
 from suguk.search import Found, search
 
-FORMAT = 1
 LONGEST_SOURCE = 20_000  # characters; beyond it a line is surely not what the model was made for
-FIRST_CHUNK, LARGEST_CHUNK = (
-    16,
-    2048,
-)  # sources read ahead by `stream`: small first, so that first answers come soon
+FIRST_CHUNK, LARGEST_CHUNK = 16, 2048  # sources that `stream` reads ahead: few at first, for an early answer
 
 
 class _Rows(NamedTuple):
@@ -179,9 +165,7 @@ class TrainedModel:
         options: PredictConfig,
         attention: bool,
     ) -> Prediction:
-        n_best: dict[
-            str, Hypothesis
-        ] = {}  # two tokenisations of one text are one output: the better one stays
+        n_best: dict[str, Hypothesis] = {}  # of two tokenisations of one text the better one stays
         for rank in range(len(found.scores)):
             if len(n_best) == options.n_best or found.log_probs[rank] == -torch.inf:
                 break
@@ -272,127 +256,3 @@ def pick_device(name: str) -> str:
     except RuntimeError:
         raise UserError(f"unknown device {name!r}", hint="auto, cpu, cuda or cuda:N") from None
     return name
-
-
-def write_static(
-    path: str | Path, config: Config, source: TextField, target: TextField, info: Mapping[str, Any]
-) -> None:
-    """The files that never change during training, as a new directory that appears whole. info: into model.json."""
-    about = {
-        "format": "suguk-run",
-        "version": FORMAT,
-        "suguk": metadata.version("suguk"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        **info,
-    }
-    files.write_folder(
-        path,
-        {
-            "config.toml": settings.to_toml(config).encode(),
-            "source.json": source.to_json().encode(),
-            "target.json": target.to_json().encode(),
-            "model.json": json.dumps(about, ensure_ascii=False, indent=1).encode(),
-        },
-    )
-
-
-def write_weights(path: str | Path, model: Seq2Seq) -> None:
-    """model.safetensors, replaced whole. Tied parameters are written once, under their first name."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.named_parameters()}
-    files.write(Path(path) / "model.safetensors", save(tensors, metadata={"format": "suguk-weights"}))
-
-
-def read_static(folder: Path) -> tuple[Config, TextField, TextField]:
-    """Settings and fields of a run directory; ModelError for what is missing, damaged or newer than this version."""
-    if not folder.exists():
-        raise ModelError("no such run directory", where=folder, hint="`suguk train DATA --out DIR` makes one")
-    if not (folder / "model.json").is_file():
-        raise ModelError(
-            "not a run directory: there is no model.json",
-            where=folder,
-            hint="give the directory named by --out",
-        )
-    about = _json(folder / "model.json")
-    if about.get("format") != "suguk-run":
-        raise ModelError("not made by suguk", where=folder / "model.json")
-    if not isinstance(about.get("version"), int) or about["version"] > FORMAT:
-        raise ModelError(
-            f"format version {about.get('version')}, this suguk reads up to {FORMAT}",
-            where=folder / "model.json",
-            hint="update suguk",
-        )
-    config = _settings(folder / "config.toml")
-    sides = [
-        TextField.from_json(_text(folder / name), str(folder / name))
-        for name in ("source.json", "target.json")
-    ]
-    return config, sides[0], sides[1]
-
-
-def read_weights(folder: Path, model: Seq2Seq) -> None:
-    """model.safetensors into a model built from the same settings; ModelError if it is missing or does not fit."""
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise ModelError(
-            "there are no weights yet: training was stopped before its first validation",
-            where=path,
-            hint=f"go on with `suguk train --resume {folder}`",
-        )
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as fault:
-        raise ModelError(
-            f"damaged or cut short ({fault})", where=path, hint="copy the run directory again, or train again"
-        ) from None
-    copy_weights(tensors, model, path)
-
-
-def copy_weights(tensors: Mapping[str, Tensor], model: Seq2Seq, path: Path) -> None:
-    """Named tensors into the model; ModelError names what is missing, left over or of another shape."""
-    wanted = dict(model.named_parameters())
-    wrong = sorted(set(wanted) ^ set(tensors))
-    wrong += [name for name in wanted if name in tensors and wanted[name].shape != tensors[name].shape]
-    if wrong:
-        raise ModelError(
-            f"these weights do not belong to this config.toml (first of {len(wrong)} differences: {wrong[0]})",
-            where=path,
-            hint="copy the run directory again as a whole",
-        )
-    with torch.no_grad():
-        for name, parameter in wanted.items():
-            parameter.copy_(tensors[name])
-
-
-def _settings(path: Path) -> Config:
-    try:
-        return settings.build(settings.parse(_text(path), str(path)), str(path))
-    except ConfigError as fault:
-        raise ModelError(
-            f"damaged, or of another version: {fault.message}",
-            where=path,
-            hint="copy the run directory again",
-        ) from None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ModelError(
-            "this file of the run directory is missing",
-            where=path,
-            hint="copy the run directory again as a whole",
-        ) from None
-    except (OSError, UnicodeDecodeError) as fault:
-        raise ModelError(f"cannot be read: {fault}", where=path) from None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_text(path))
-    except json.JSONDecodeError as fault:
-        raise ModelError(f"damaged JSON: {fault}", where=path, hint="copy the run directory again") from None
-    if not isinstance(value, dict):
-        raise ModelError("expected a JSON object", where=path)
-    return value

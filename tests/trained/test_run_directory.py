@@ -13,7 +13,8 @@ from suguk import config, files
 from suguk.errors import ModelError, UserError
 from suguk.fields import TextField
 from suguk.model import build
-from suguk.trained import TrainedModel, write_static, write_weights
+from suguk.run_directory import write_static, write_weights
+from suguk.trained import TrainedModel
 
 LINES = ["a b c", "b c d e", "the cat sat", "on the mat ."]
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from suguk.data.batch import Dataset, Rows, Sampler
 from suguk.errors import UserError
 from suguk.evaluation.metrics import better
-from suguk.trained import TrainedModel, copy_weights, write_weights
+from suguk.run_directory import copy_weights, write_weights
+from suguk.trained import TrainedModel
 from suguk.training import checkpoint
 from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
 from suguk.training.clock import Clock

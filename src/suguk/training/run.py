@@ -22,7 +22,8 @@ from suguk.errors import ConfigError, ModelError, UserError
 from suguk.explain.curves import learning_curves
 from suguk.fields import TextField
 from suguk.model import build
-from suguk.trained import TrainedModel, pick_device, read_static, read_weights, write_static
+from suguk.run_directory import read_static, read_weights, write_static
+from suguk.trained import TrainedModel, pick_device
 from suguk.training import checkpoint
 from suguk.training.checkpoint import Saved, read_metrics
 from suguk.training.display import Display, Kind, choose

@@ -1,0 +1,151 @@
+"""The run directory read and written: it is the model.
+
+`config.toml`, `source.json` and `target.json` (the fields), `model.json` (format, versions, data fingerprint),
+`model.safetensors` (the best weights). Training adds `metrics.jsonl`, `curves.svg` and `training/`.
+Nothing in it is code, and loading it executes nothing.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from suguk import config as settings
+from suguk import files
+from suguk.config import Config
+from suguk.errors import ConfigError, ModelError
+from suguk.fields import TextField
+from suguk.model import Seq2Seq
+
+FORMAT = 1
+
+
+def write_static(
+    path: str | Path, config: Config, source: TextField, target: TextField, info: Mapping[str, Any]
+) -> None:
+    """The files that never change during training, as a new directory that appears whole. info: into model.json."""
+    about = {
+        "format": "suguk-run",
+        "version": FORMAT,
+        "suguk": metadata.version("suguk"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        **info,
+    }
+    files.write_folder(
+        path,
+        {
+            "config.toml": settings.to_toml(config).encode(),
+            "source.json": source.to_json().encode(),
+            "target.json": target.to_json().encode(),
+            "model.json": json.dumps(about, ensure_ascii=False, indent=1).encode(),
+        },
+    )
+
+
+def write_weights(path: str | Path, model: Seq2Seq) -> None:
+    """model.safetensors, replaced whole. Tied parameters are written once, under their first name."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.named_parameters()}
+    files.write(Path(path) / "model.safetensors", save(tensors, metadata={"format": "suguk-weights"}))
+
+
+def read_static(folder: Path) -> tuple[Config, TextField, TextField]:
+    """Settings and fields of a run directory; ModelError for what is missing, damaged or newer than this version."""
+    if not folder.exists():
+        raise ModelError("no such run directory", where=folder, hint="`suguk train DATA --out DIR` makes one")
+    if not (folder / "model.json").is_file():
+        raise ModelError(
+            "not a run directory: there is no model.json",
+            where=folder,
+            hint="give the directory named by --out",
+        )
+    about = _json(folder / "model.json")
+    if about.get("format") != "suguk-run":
+        raise ModelError("not made by suguk", where=folder / "model.json")
+    if not isinstance(about.get("version"), int) or about["version"] > FORMAT:
+        raise ModelError(
+            f"format version {about.get('version')}, this suguk reads up to {FORMAT}",
+            where=folder / "model.json",
+            hint="update suguk",
+        )
+    config = _settings(folder / "config.toml")
+    sides = [
+        TextField.from_json(_text(folder / name), str(folder / name))
+        for name in ("source.json", "target.json")
+    ]
+    return config, sides[0], sides[1]
+
+
+def read_weights(folder: Path, model: Seq2Seq) -> None:
+    """model.safetensors into a model built from the same settings; ModelError if it is missing or does not fit."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise ModelError(
+            "there are no weights yet: training was stopped before its first validation",
+            where=path,
+            hint=f"go on with `suguk train --resume {folder}`",
+        )
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as fault:
+        raise ModelError(
+            f"damaged or cut short ({fault})", where=path, hint="copy the run directory again, or train again"
+        ) from None
+    copy_weights(tensors, model, path)
+
+
+def copy_weights(tensors: Mapping[str, Tensor], model: Seq2Seq, path: Path) -> None:
+    """Named tensors into the model; ModelError names what is missing, left over or of another shape."""
+    wanted = dict(model.named_parameters())
+    wrong = sorted(set(wanted) ^ set(tensors))
+    wrong += [name for name in wanted if name in tensors and wanted[name].shape != tensors[name].shape]
+    if wrong:
+        raise ModelError(
+            f"these weights do not belong to this config.toml (first of {len(wrong)} differences: {wrong[0]})",
+            where=path,
+            hint="copy the run directory again as a whole",
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(tensors[name])
+
+
+def _settings(path: Path) -> Config:
+    try:
+        return settings.build(settings.parse(_text(path), str(path)), str(path))
+    except ConfigError as fault:
+        raise ModelError(
+            f"damaged, or of another version: {fault.message}",
+            where=path,
+            hint="copy the run directory again",
+        ) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ModelError(
+            "this file of the run directory is missing",
+            where=path,
+            hint="copy the run directory again as a whole",
+        ) from None
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ModelError(f"cannot be read: {fault}", where=path) from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(path))
+    except json.JSONDecodeError as fault:
+        raise ModelError(f"damaged JSON: {fault}", where=path, hint="copy the run directory again") from None
+    if not isinstance(value, dict):
+        raise ModelError("expected a JSON object", where=path)
+    return value
