@@ -297,13 +297,14 @@ def build(settings: Mapping[str, Any], where: str = "settings") -> Config:
     except ValidationError as fault:
         lines = [_explain(error) for error in fault.errors(include_url=False)]
         message = lines[0] if len(lines) == 1 else "\n  ".join(["several settings are wrong:", *lines])
-        raise ConfigError(message, where=where, hint="`suguk train --help` lists every setting") from None
+        raise ConfigError(message, where=where, hint="`suguk recipes` lists every setting") from None
 
 
 def _explain(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place, list(names()), n=1, cutoff=0.5)
+        known = list(names()) if "." in place else list(Config.model_fields)
+        near = difflib.get_close_matches(place, known, n=1, cutoff=0.5)
         return f"unknown setting {place}" + (f"; did you mean {near[0]}?" if near else "")
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
@@ -387,7 +388,11 @@ def recipe(name: str) -> str:
 def load(recipe_name: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
     """Defaults, then a recipe, then overrides; checked as a whole."""
     base = parse(recipe(recipe_name), recipe_name) if recipe_name else {}
-    return build(merge(base, overrides or {}), where=recipe_name or "settings")
+    try:
+        return build(merge(base, overrides or {}))
+    except ConfigError:
+        build(base, where=recipe_name or "settings")  # the recipe has the blame only if it is wrong by itself
+        raise
 
 
 def to_toml(config: Config) -> str:

@@ -34,7 +34,7 @@ class TestUnknown:
             config.build(config.assignments([f"{name}=3"]))
         if nearest is not None:
             assert f"did you mean {nearest}?" in str(caught.value)
-        assert "suguk train --help" in str(caught.value)
+        assert "`suguk recipes` lists every setting" in str(caught.value)
 
     def test_an_unknown_section_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="unknown setting modle"):
@@ -302,6 +302,16 @@ class TestRecipes:
         path.write_text("[model]\nhiden = 7\n", encoding="utf-8")
         with pytest.raises(ConfigError, match=r"mine\.toml: unknown setting model\.hiden"):
             config.load(str(path))
+
+    def test_faults_of_the_overrides_are_not_blamed_on_the_recipe(self) -> None:
+        with pytest.raises(
+            ConfigError, match=r"^settings: unknown setting model\.hiden; did you mean model\.hidden"
+        ):
+            config.load("small", {"model": {"hiden": 7}})
+
+    def test_an_unknown_section_is_like_a_section(self) -> None:
+        with pytest.raises(ConfigError, match=r"unknown setting modle; did you mean model\?"):
+            config.load("small", {"modle": {"hidden": 7}})
 
 
 class TestDocumented:
