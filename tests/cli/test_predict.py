@@ -151,6 +151,7 @@ def test_an_unwritable_picture_directory(model: Path, tmp_path: Path) -> None:
     ran = suguk("predict", model, "--attention", tmp_path / "file" / "in", given="ab\n")
     assert ran.status == 2
     assert str(tmp_path / "file") in ran.err
+    assert "hint: name another --attention" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from suguk.cli import streams, values
+from suguk.errors import UserError
 
 if TYPE_CHECKING:
     from suguk.predictor import Hypothesis, Prediction
@@ -70,7 +71,7 @@ def predict(
     from suguk.trained import LONGEST_SOURCE
 
     if attention is not None:
-        attention.mkdir(parents=True, exist_ok=True)
+        _make(attention)
 
     def answers(sources: Iterable[str]) -> "Iterator[Prediction]":
         return loaded.stream(sources, options, attention=attention is not None)
@@ -82,6 +83,15 @@ def predict(
             _write(number, prediction, jsonl=jsonl, ranked=n_best is not None)
             if attention is not None:
                 draw(prediction, attention / f"{number:04d}.svg")
+
+
+def _make(pictures: Path) -> None:
+    try:
+        pictures.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserError(
+            f"cannot be made a directory: {fault.strerror}", where=pictures, hint="name another --attention"
+        ) from None
 
 
 def _write(number: int, prediction: "Prediction", *, jsonl: bool, ranked: bool) -> None:

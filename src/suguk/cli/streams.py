@@ -72,9 +72,11 @@ class Lines:
 
 def _open(path: Path) -> BinaryIO:
     if path.is_dir():
-        raise UserError("expected a text file, found a directory", where=path)
+        hint = "name a file of sources, one a line"
+        raise UserError("expected a text file, found a directory", where=path, hint=hint)
     if not path.exists():
-        raise UserError("no such file", where=path)
+        hint = "name a file of sources, one a line, or give them on standard input"
+        raise UserError("no such file", where=path, hint=hint)
     if path.suffix == ".gz":
         import gzip
 
