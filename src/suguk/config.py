@@ -203,7 +203,7 @@ class TrainConfig(Section):
     schedule: Literal["constant", "inverse-sqrt", "plateau", "halving"] = Field(
         "constant",
         description="constant; inverse-sqrt after warmup updates; plateau: times decay when neither metric nor "
-        "loss improved for patience validations; halving: times one half every halve_every epochs after halve_after",
+        "loss improved for patience validations; halving: times decay every halve_every epochs from halve_after on",
     )
     warmup: int = Field(400, ge=0, description="updates of linear warm-up (inverse-sqrt)")
     decay: float = Field(0.5, gt=0, lt=1, description="factor of plateau and halving")
@@ -314,22 +314,15 @@ def _explain(error: Any) -> str:
 
 def names() -> Iterable[str]:
     """Every setting as `section.key`."""
-    for section, field in Config.model_fields.items():
-        kind = field.annotation
-        assert isinstance(kind, type)
-        assert issubclass(kind, BaseModel)
-        for key in kind.model_fields:
-            yield f"{section}.{key}"
+    return (name for name, _, _ in documented())
 
 
 def documented() -> Iterable[tuple[str, str, str]]:
     """(`section.key`, default, description) of every setting: the one source of all help."""
-    for name in names():
-        section, key = name.split(".")
-        kind: Any = Config.model_fields[section].annotation
-        field = kind.model_fields[key]
-        default = "" if field.default is None else _show(field.default)
-        yield name, default, field.description or ""
+    for section, values in Config():
+        for key, field in type(values).model_fields.items():
+            default = "" if field.default is None else _show(field.default)
+            yield f"{section}.{key}", default, field.description or ""
 
 
 def _show(value: object) -> str:
