@@ -11,7 +11,7 @@ def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
     """uniform: everything U(−scale, scale) (Sutskever 2014 §3.4, Luong 2015 §4.1).
 
     normal: N(0, scale²), recurrent matrices orthogonal, biases 0, W_a and U_a ten times smaller, v_a 0
-    (Cho 2014 A.1; Bahdanau 2014 B.1).
+    (Cho 2014 §4.1.1; Bahdanau 2014 B.1).
     xavier: Glorot uniform matrices, recurrent ones orthogonal, embeddings N(0, 1/E), biases 0, the LSTM's forget bias 1
     (Jozefowicz 2015).
     """

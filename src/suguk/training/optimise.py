@@ -13,7 +13,7 @@ from suguk.errors import ModelError
 def optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer of the settings; its rate is set before every update (`rate`)."""
     chosen = list(parameters)
-    if config.optimizer == "adadelta":  # Zeiler 2012, with ρ and ε of Bahdanau 2014 A.2.3 and Cho 2014 A.1.1
+    if config.optimizer == "adadelta":  # Zeiler 2012, with ρ and ε of Bahdanau 2014 B.2 and Cho 2014 §4.1.1
         return torch.optim.Adadelta(
             chosen, lr=config.lr, rho=0.95, eps=1e-6, weight_decay=config.weight_decay, foreach=True
         )
