@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: written under a temporary name, synced, renamed."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -73,8 +74,9 @@ def _sync(folder: Path) -> None:
 
 
 def _refused(path: Path, fault: OSError) -> UserError:
+    full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
     return UserError(
         f"cannot be written: {fault.strerror or fault}",
         where=path,
-        hint="free disk space or choose another place",
+        hint="free disk space" if full else "choose a place that can be written to",
     )

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from suguk.config import Config, PredictConfig
 
+LONGEST_TEXT = (
+    20_000  # characters of a source or a target; beyond it a line is surely not what a model was made for
+)
+
 
 @dataclass(frozen=True)
 class Hypothesis:

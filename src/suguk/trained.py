@@ -16,11 +16,10 @@ from suguk.config import Config, PredictConfig
 from suguk.errors import UserError
 from suguk.fields import UNK, TextField
 from suguk.model import Memory, Seq2Seq, build
-from suguk.predictor import Attention, Hypothesis, Prediction, Score
+from suguk.predictor import LONGEST_TEXT, Attention, Hypothesis, Prediction, Score
 from suguk.run_directory import read_static, read_weights
 from suguk.search import Found, search
 
-LONGEST_SOURCE = 20_000  # characters; beyond it a line is surely not what the model was made for
 FIRST_CHUNK, LARGEST_CHUNK = 16, 2048  # sources that `stream` reads ahead: few at first, for an early answer
 
 
@@ -89,9 +88,9 @@ class TrainedModel:
 
     def _encode(self, sources: Sequence[str], before: int = 0) -> list[Any]:
         for number, text in enumerate(sources, start=before + 1):
-            if len(text) > LONGEST_SOURCE:
+            if len(text) > LONGEST_TEXT:
                 raise UserError(
-                    f"source {number:,} has {len(text):,} characters; at most {LONGEST_SOURCE:,} are decoded",
+                    f"source {number:,} has {len(text):,} characters; at most {LONGEST_TEXT:,} are decoded",
                     hint="split it into sentences, one a line",
                 )
         return list(self.source.encode_batch(sources))

@@ -10,8 +10,8 @@ from suguk.config import PredictConfig
 from suguk.errors import UserError
 from suguk.fields import TextField
 from suguk.model import build
-from suguk.predictor import Prediction, Predictor
-from suguk.trained import LONGEST_SOURCE, TrainedModel
+from suguk.predictor import LONGEST_TEXT, Prediction, Predictor
+from suguk.trained import TrainedModel
 
 LINES = ["a b c", "b c d e a", "", "the cat sat on the mat .", "on", "the mat", "a b c", "cat d"]
 
@@ -127,7 +127,7 @@ def test_attention_has_a_row_a_token_and_a_column_a_source_token() -> None:
 
 
 def test_an_overlong_source_is_named_by_its_place_in_the_stream() -> None:
-    sources = ["a"] * 20 + ["b" * (LONGEST_SOURCE + 1)]
+    sources = ["a"] * 20 + ["b" * (LONGEST_TEXT + 1)]
     with pytest.raises(UserError, match=r"source 21 has 20,001 characters"):
         drawn().predict(sources)
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import suguk
-from suguk.errors import ConfigError, ModelError
+from suguk.errors import ConfigError, DataError, ModelError
 from tests.training.tiny_task import TINY, records, write_pairs
 
 STATE = "training/state.safetensors"
@@ -201,6 +201,24 @@ def test_more_epochs_later(tmp_path: Path, data: Path, whole: Path) -> None:
 def test_what_cannot_change(whole: Path, setting: str) -> None:
     with pytest.raises(ConfigError, match=r"cannot change when a run goes on\n.*train.epochs"):
         suguk.resume(whole, overrides=[setting], display="silent")
+
+
+def test_data_that_were_moved_are_named(tmp_path: Path, data: Path) -> None:
+    first, moved = tmp_path / "first.tsv", tmp_path / "moved.tsv"
+    first.write_bytes(data.read_bytes())
+    suguk.train(
+        first,
+        out=tmp_path / "run",
+        recipe="small",
+        overrides=TINY,
+        display="silent",
+        stop=lambda step: step == 3,
+    )
+    first.rename(moved)
+    with pytest.raises(DataError, match="no such file"):
+        suguk.resume(tmp_path / "run", display="silent")
+    suguk.resume(tmp_path / "run", overrides={"data.train": [str(moved)]}, display="silent")
+    assert str(moved) in (tmp_path / "run/config.toml").read_text(encoding="utf-8")
 
 
 def test_changed_data_are_refused(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def evaluate(
       suguk evaluate runs/g2p words.tsv --metrics exact,per --picture by-length.svg
     """
     values.check_paths(data)
+    if picture is not None:  # a place that cannot be written to is told before the decoding, not after it
+        picture.touch()
     loaded = values.open_model(model, device)
     options = values.predict_options(
         loaded.config.predict, beam=beam, n_best=1, length_penalty=length_penalty, max_length=max_length

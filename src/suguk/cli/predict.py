@@ -68,7 +68,7 @@ def predict(
         length_penalty=length_penalty,
         max_length=max_length,
     )
-    from suguk.trained import LONGEST_SOURCE
+    from suguk.predictor import LONGEST_TEXT
 
     if attention is not None:
         _make(attention)
@@ -76,7 +76,7 @@ def predict(
     def answers(sources: Iterable[str]) -> "Iterator[Prediction]":
         return loaded.stream(sources, options, attention=attention is not None)
 
-    with streams.Lines(file, LONGEST_SOURCE) as lines:
+    with streams.Lines(file, LONGEST_TEXT) as lines:
         waiting = line_buffered or lines.interactive  # else many are decoded together
         found = (answer for line in lines for answer in answers([line])) if waiting else answers(lines)
         for number, prediction in enumerate(found, start=1):

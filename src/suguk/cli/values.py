@@ -175,18 +175,25 @@ def read_pairs(
     data: Sequence[str], source: str, target: str, header: bool | None, *, skip_bad: bool, quiet: bool
 ) -> "Pairs":
     """The pairs of DATA; what reading decided, and what --skip-bad left out, goes to standard error."""
-    from suguk.data.read import read
+    from suguk.data.check import judged
+    from suguk.data.read import read, refusal
+    from suguk.predictor import LONGEST_TEXT
 
-    pairs = read(data, source=source, target=target, header=header, skip_bad=skip_bad)
+    found, pairs = judged(
+        read(data, source=source, target=target, header=header, skip_bad=True), LONGEST_TEXT
+    )
+    problems = [problem for problem in found if problem.fatal]
+    if problems and not skip_bad:
+        raise refusal(problems)
     if not len(pairs):
-        raise DataError("there is no good pair in it", pairs.problems, where=data[0])
+        raise DataError("there is no good pair in it", problems, where=data[0])
     if not quiet:
-        for line in [*pairs.notes, *map(str, pairs.problems[:SHOWN])]:
+        for line in [*pairs.notes, *map(str, problems[:SHOWN])]:
             say(line)
-        if pairs.problems:
-            rest = len(pairs.problems) > SHOWN
+        if problems:
+            rest = len(problems) > SHOWN
             say(
-                f"left out {len(pairs.problems):,} bad rows in all"
+                f"left out {len(problems):,} bad rows in all"
                 + (f"; those after the first {SHOWN}: `suguk check --json`" if rest else "")
             )
     return pairs

@@ -126,9 +126,7 @@ def _faults(pairs: Pairs, index: int, max_length: int) -> Iterator[Problem]:
         if not text or text.isspace():
             yield Problem(*place, f"the {name} is empty", f"empty {name}")
         elif len(text) > max_length:
-            told = (
-                f"the {name} has {len(text):,} characters; at most {max_length:,} are taken (data.max_length)"
-            )
+            told = f"the {name} has {len(text):,} characters; at most {max_length:,} are taken"
             yield Problem(*place, told, f"overlong {name}")
 
 

@@ -38,7 +38,8 @@ def prepare(config: Config) -> Prepared:
         raise DataError(
             f"{len(problems):,} bad pairs; the data are refused as a whole",
             problems,
-            hint="mend them, or leave them out with --skip-bad; `suguk check` reports in full",
+            hint="mend them, or leave them out with --skip-bad; `suguk check` reports in full"
+            + _longer(problems, config.data.max_length),
         )
     train = found[0][1]
     choices = [note for _, pairs in found for note in pairs.notes]
@@ -63,6 +64,11 @@ def prepare(config: Config) -> Prepared:
         choices=choices + chosen,
         skipped=problems,
     )
+
+
+def _longer(problems: list[Problem], most: int) -> str:
+    overlong = any(problem.kind.startswith("overlong") for problem in problems)
+    return f"; for longer lines --set data.max_length=N (now {most:,})" if overlong else ""
 
 
 def _read(config: Config, paths: tuple[str, ...]) -> tuple[list[Problem], Pairs]:

@@ -12,7 +12,7 @@ import torch
 
 from suguk import config as settings
 from suguk import files
-from suguk.config import Config
+from suguk.config import Config, TrainConfig
 from suguk.data.batch import Dataset
 from suguk.data.check import write_problems
 from suguk.data.prepare import Prepared, prepare
@@ -34,30 +34,10 @@ from suguk.training.validate import Validator
 Paths = str | Path | Sequence[str | Path]
 Overrides = Mapping[str, Any] | Sequence[str]
 
-# What may differ when a run goes on: nothing that its saved state or its order of batches depends on.
-CHANGEABLE = frozenset(
-    {
-        "epochs",
-        "minutes",
-        "lr",
-        "schedule",
-        "warmup",
-        "decay",
-        "patience",
-        "halve_after",
-        "halve_every",
-        "clip",
-    }
-    | {
-        "label_smoothing",
-        "weight_decay",
-        "early_stopping",
-        "valid_every",
-        "save_every",
-        "precision",
-        "device",
-    }
-)
+# What may differ when a run goes on: nothing that its saved state or its order of batches depends on. The data may
+# lie elsewhere; their fingerprint has to be the same.
+KEPT = {"optimizer", "batch_tokens", "seed", "valid_metric", "valid_samples"}
+CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT} | {"data.train", "data.valid"}
 
 
 class _Job(NamedTuple):
@@ -249,11 +229,11 @@ def _changed(config: Config, overrides: dict[str, Any]) -> Config:
     for section, values in overrides.items():
         names = values if isinstance(values, Mapping) else [""]
         for name in names:
-            if section != "train" or name not in CHANGEABLE:
+            if f"{section}.{name}" not in CHANGEABLE:
                 raise ConfigError(
                     f"{section}.{name} cannot change when a run goes on",
                     where="--resume",
-                    hint="these can: " + ", ".join(f"train.{key}" for key in sorted(CHANGEABLE)),
+                    hint="these can: " + ", ".join(sorted(CHANGEABLE)),
                 )
     return settings.build(settings.merge(config.model_dump(), overrides), "--resume")
 
@@ -265,5 +245,6 @@ def _same_data(folder: Path, prepared: Prepared) -> None:
     raise ModelError(
         "the data are not those that this run was trained on: their fingerprint has changed",
         where=", ".join((*prepared.config.data.train, *prepared.config.data.valid)),
-        hint="put the earlier files back, or train anew with another --out",
+        hint="put the earlier files back (or name them: --set data.train='[\"PATH\"]'), or train anew with "
+        "another --out",
     )
