@@ -210,6 +210,10 @@ class TrainConfig(Section):
     patience: int = Field(2, ge=1, description="validations without any improvement before plateau decays")
     halve_after: float = Field(5.0, ge=0, description="epochs before halving starts")
     halve_every: float = Field(0.5, gt=0, description="epochs between halvings")
+    loss_per: Literal["token", "sentence"] = Field(
+        "token",
+        description="divide a batch's loss by its real target tokens, or by its sentences, as the papers do",
+    )
     clip: float = Field(5.0, ge=0, description="largest norm of the gradient; 0: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread evenly over the vocabulary")
     seed: int = Field(

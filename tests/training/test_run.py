@@ -294,7 +294,9 @@ def test_a_time_budget_is_kept(data: Path, tmp_path: Path) -> None:
     train(
         data, tmp_path / "run", **{"train.minutes": 4 / 60, "train.epochs": 10**6, "train.valid_every": 10**6}
     )
-    assert time.monotonic() - started > 2  # how closely the end is met is measured, not tested: benchmarks/RESULTS.md
+    assert (
+        time.monotonic() - started > 2
+    )  # how closely the end is met is measured, not tested: benchmarks/RESULTS.md
     found = records(tmp_path / "run", timed=True)
     assert [record["kind"] for record in found].count("valid") == 1
     assert found[-1]["kind"] == "valid"
@@ -358,3 +360,28 @@ def test_validations_within_an_epoch(data: Path, tmp_path: Path) -> None:
 def test_unknown_recipes_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown recipe 'smal'\n.*did you mean small"):
         suguk.train(data, out=tmp_path / "run", recipe="smal", display="silent")
+
+
+def test_the_loss_of_a_batch_is_divided_by_tokens_or_by_sentences(data: Path, tmp_path: Path) -> None:
+    """With plain SGD on one batch, the step by sentences is as many times longer as a sentence has tokens."""
+    given = {"train.optimizer": "sgd", "train.schedule": "constant", "train.lr": 1e-3, "train.clip": 0.0}
+    given |= {"train.batch_tokens": 10**6, "train.epochs": 1, "model.dropout": 0.0}
+    start, by_token, by_sentence = (
+        suguk.train(
+            data,
+            out=tmp_path / name,
+            recipe="small",
+            overrides=TINY | given | extra,
+            display="silent",
+        ).model.state_dict()
+        for name, extra in (
+            ("start", {"train.lr": 1e-30}),
+            ("token", {}),
+            ("sentence", {"train.loss_per": "sentence"}),
+        )
+    )
+    tokens = [record for record in records(tmp_path / "token", timed=True) if record["kind"] == "train"]
+    assert len(tokens) == 1
+    name = "head.bias"
+    ratio = (by_sentence[name] - start[name]).norm() / (by_token[name] - start[name]).norm()
+    assert 2 < ratio < 10

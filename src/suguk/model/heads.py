@@ -13,7 +13,8 @@ from torch.nn import functional as F
 class Loss(NamedTuple):
     """Sums over the batch's real target tokens, `<eos>` included, padding not.
 
-    Training minimises total / tokens: every real token of a batch weighs the same, whatever its sentence's length.
+    Training minimises total / tokens: every real token of a batch weighs the same, whatever its sentence's length
+    (or, with train.loss_per = sentence, total over the batch's sentences).
     """
 
     total: Tensor  # 0-dim: cross-entropy with label smoothing, to call backward on

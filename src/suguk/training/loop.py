@@ -127,7 +127,8 @@ class Loop:
             loss = self.model.loss(
                 *to_device(batch, self.device), label_smoothing=self.config.label_smoothing
             )
-            torch.autograd.backward(loss.total / loss.tokens)
+            parts = loss.tokens if self.config.loss_per == "token" else len(batch.rows)
+            torch.autograd.backward(loss.total / parts)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip or math.inf)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
