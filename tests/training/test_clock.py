@@ -27,12 +27,14 @@ def test_without_a_budget_time_never_runs_out(clock_time: Time) -> None:
     clock = Clock(None, clock_time.now, Progress())
     clock_time.now += 1e9
     assert not clock.out(never)
+    assert clock.spent() == 0
 
 
 def test_earlier_sessions_count(clock_time: Time) -> None:
     progress = Progress(elapsed=500.0, valid_seconds=1.0, best=Best(1, 2, 3))
     clock = Clock(10, clock_time.now - 7, progress)
     assert clock.elapsed() == 507
+    assert clock.spent() == pytest.approx(507 / 600)
     assert not clock.out(never)
     clock_time.now += 95
     assert clock.out(never)

@@ -32,6 +32,16 @@ def test_inverse_sqrt_warms_up_and_decays() -> None:
     assert rate(settings, step=1600, epochs=0, level=0) == pytest.approx(0.001)
 
 
+def test_linear_ends_at_nothing_with_the_epochs_or_the_time() -> None:
+    settings = config(lr=0.5, schedule="linear", warmup=10, epochs=8)
+    assert rate(settings, step=1, epochs=0, level=0) == pytest.approx(0.05)
+    assert rate(settings, step=10, epochs=0, level=0) == 0.5
+    assert rate(settings, step=99, epochs=2, level=0) == pytest.approx(0.375)
+    assert rate(settings, step=99, epochs=2, level=0, spent=0.5) == pytest.approx(0.25)
+    assert rate(settings, step=99, epochs=8, level=0) == 0
+    assert rate(settings, step=99, epochs=1, level=0, spent=1.1) == 0
+
+
 @given(step=st.integers(1, 10**6), warmup=st.integers(0, 5000))
 def test_inverse_sqrt_never_exceeds_the_rate(step: int, warmup: int) -> None:
     settings = config(schedule="inverse-sqrt", lr=0.7, warmup=warmup)

@@ -21,6 +21,10 @@ class Clock:
     def elapsed(self) -> float:
         return self.earlier + time.monotonic() - self.started
 
+    def spent(self) -> float:
+        """Share of the budget; 0 without one."""
+        return 0.0 if self.budget is None else self.elapsed() / self.budget
+
     def updated(self, seconds: float) -> None:
         self.progress.counts.seconds += seconds
         self.slowest = max(seconds, 0.95 * self.slowest)

@@ -105,7 +105,10 @@ class Loop:
         """One update and what is due after it."""
         progress, every, start = self.progress, self.config.valid_every, time.monotonic()
         before = progress.epochs
-        progress.lr = rate(self.config, step=progress.step + 1, epochs=before, level=progress.level)
+        spent = self.clock.spent()
+        progress.lr = rate(
+            self.config, step=progress.step + 1, epochs=before, level=progress.level, spent=spent
+        )
         self._update()
         progress.step += 1
         progress.index += 1

@@ -23,8 +23,9 @@ def optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.
     return kind(chosen, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
-def rate(config: TrainConfig, *, step: int, epochs: float, level: int) -> float:
-    """Learning rate of update `step` (from 1). epochs: passes before it; level: decays of plateau so far.
+def rate(config: TrainConfig, *, step: int, epochs: float, level: int, spent: float = 0.0) -> float:
+    """Learning rate of update `step` (from 1). epochs: passes before it; level: decays of plateau so far; spent:
+    share of the time budget. Only `linear` asks the clock: with train.minutes it is not bit for bit the same again.
 
     inverse-sqrt: linear up to `lr` over `warmup` updates, then lr · sqrt(warmup / step) (Vaswani et al. 2017
     §5.3). halving: Sutskever 2014 §3.4 and Luong 2015 §4.1, see `halvings`.
@@ -32,6 +33,9 @@ def rate(config: TrainConfig, *, step: int, epochs: float, level: int) -> float:
     if config.schedule == "inverse-sqrt":
         warmup = max(config.warmup, 1)
         return config.lr * min(step / warmup, math.sqrt(warmup / step))
+    if config.schedule == "linear":
+        left = 1 - max(epochs / config.epochs, spent)
+        return config.lr * min(step / max(config.warmup, 1), 1) * max(left, 0)
     if config.schedule == "plateau":
         return config.lr * config.decay**level
     if config.schedule == "halving":
