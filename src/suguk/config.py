@@ -1,7 +1,6 @@
-"""The settings: frozen, typed, documented here and nowhere else.
+"""The settings: frozen, typed, documented here and nowhere else; all help and docs print the descriptions below.
 
-`suguk train --help`, `suguk recipes` and the docs print the descriptions below. TOML in, TOML out; `section.key=value`
-overrides; an unknown key is refused with the nearest known one.
+TOML in, TOML out; `section.key=value` overrides; an unknown key is refused with the nearest known one.
 """
 
 import difflib
