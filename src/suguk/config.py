@@ -201,9 +201,9 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.0, ge=0, description="weight decay (of adamw: decoupled)")
     schedule: Literal["constant", "inverse-sqrt", "linear", "plateau", "halving"] = Field(
         "constant",
-        description="constant; inverse-sqrt after warmup updates; linear: after warmup down to 0 at the end of epochs or "
-        "minutes; plateau: times decay when neither metric nor loss improved for patience validations; halving: times "
-        "decay every halve_every epochs from halve_after on",
+        description="constant; inverse-sqrt after warmup updates; linear: after warmup down to 0 at the end of epochs "
+        "or minutes; plateau: times decay when neither metric nor loss improved for patience validations; halving: "
+        "times decay every halve_every epochs from halve_after on",
     )
     warmup: int = Field(400, ge=0, description="updates of linear warm-up (inverse-sqrt, linear)")
     decay: float = Field(0.5, gt=0, lt=1, description="factor of plateau and halving")
