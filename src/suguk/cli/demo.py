@@ -81,16 +81,8 @@ def demo(
 
 
 def _overrides(minutes: float, device: str, settings: Sequence[str]) -> list[str]:
-    named = values.overrides(None, train_minutes=minutes, train_device=device, train_precision=_precision())
+    named = values.overrides(None, train_minutes=minutes, train_device=device)
     return [*SETTINGS, *named, *settings]
-
-
-def _precision() -> str:
-    """bf16 where the processor or the GPU multiplies it; elsewhere it is emulated, far slower than fp32."""
-    import torch
-
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return "bf16" if torch.cuda.is_available() or native() else "fp32"
 
 
 def parts() -> "Sequence[resources.abc.Traversable]":

@@ -68,9 +68,10 @@ class Sampler:
     """The order of an epoch: a pure function of (seed, epoch), so that training resumes anywhere in it.
 
     An epoch is shuffled, brought into an order in which neighbours have like lengths on both sides (see `_sorted`; the
-    shuffle decides among equals), cut where rows × the longer padded side would exceed `batch_tokens`, and the batches
-    are shuffled. A pair longer than the budget is a batch of its own. Of `world` processes, `rank` gets every world-th
-    batch; where they do not divide evenly, the first ones come again, so that all ranks get equally many.
+    shuffle decides among equals), cut where rows × the longer padded side would exceed `batch_tokens` or rows would
+    exceed `batch_sentences`, and the batches are shuffled. A pair longer than the budget is a batch of its own. Of
+    `world` processes, `rank` gets every world-th batch; where they do not divide evenly, the first ones come again, so
+    that all ranks get equally many.
     """
 
     def __init__(
@@ -81,10 +82,13 @@ class Sampler:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        *,
+        batch_sentences: int | None = None,
     ) -> None:
         self.source_lengths = np.asarray(source_lengths, dtype=np.int64)
         self.target_lengths = np.asarray(target_lengths, dtype=np.int64)
         self.batch_tokens, self.seed, self.rank, self.world = batch_tokens, seed, rank, world
+        self.batch_sentences = batch_sentences or len(self.source_lengths)
 
     def epoch(self, epoch: int) -> list[Rows]:
         """Rows of every batch of this epoch, in order."""
@@ -114,7 +118,8 @@ class Sampler:
         batches: list[Rows] = []
         begin = 0
         while begin < len(order):
-            ahead = widths[begin : begin + max(1, self.batch_tokens // max(1, int(widths[begin])))]
+            rows = min(self.batch_sentences, max(1, self.batch_tokens // max(1, int(widths[begin]))))
+            ahead = widths[begin : begin + rows]
             fitting = np.count_nonzero(ahead * np.arange(1, len(ahead) + 1) <= self.batch_tokens)
             end = begin + max(1, int(fitting))
             batches.append(order[begin:end])

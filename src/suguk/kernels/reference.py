@@ -26,42 +26,52 @@ class Weights(NamedTuple):
 
 def step(kind: str, projected: Tensor, state: CellState, weights: Weights) -> CellState:
     """One step of a cell. projected: W_ih x + b_ih, [..., G]; state: each [..., H]. Returns the new state."""
-    if kind == "lstm":
-        return _lstm(projected, state, weights)
-    if kind == "gru":
-        return _gru(projected, state, weights)
+    h, hidden = state[0], state[0].shape[-1]
     if kind == "gru-reset-before":
-        return _gru_reset_before(projected, state, weights)
-    return (torch.tanh(projected + F.linear(state[0], weights.hh, weights.bias_hh)),)
+        gates = F.linear(h, weights.hh[: 2 * hidden], weights.bias_hh[: 2 * hidden])
+        r, z = gru_gates(projected, gates)
+        candidate = F.linear(r * h, weights.hh[2 * hidden :], weights.bias_hh[2 * hidden :])
+        return (gru_reset_before(projected, candidate, z, h),)
+    recurrent = F.linear(h, weights.hh, weights.bias_hh)
+    if kind == "lstm":
+        return lstm(projected + recurrent, state[1])
+    if kind == "gru":
+        return (gru(projected, recurrent, h),)
+    return (torch.tanh(projected + recurrent),)
 
 
-def _lstm(projected: Tensor, state: CellState, weights: Weights) -> CellState:
-    """c' = f c + i g, h' = o tanh(c') (Hochreiter & Schmidhuber 1997 with the forget gate of Gers 2000)."""
-    h, c = state
-    i, f, g, o = (projected + F.linear(h, weights.hh, weights.bias_hh)).chunk(4, dim=-1)
+def lstm(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """c' = f c + i g, h' = o tanh(c') (Hochreiter & Schmidhuber 1997 with the forget gate of Gers 2000).
+
+    gates: W x + U h + b, [..., 4H]; c: [..., H]. Returns h', c'.
+    """
+    i, f, g, o = gates.chunk(4, dim=-1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def _gru(projected: Tensor, state: CellState, weights: Weights) -> CellState:
-    """n = tanh(W x + r (U h + b)): the reset gate after the product, the form of cuDNN and PyTorch."""
-    (h,) = state
-    r_x, z_x, n_x = projected.chunk(3, dim=-1)
-    r_h, z_h, n_h = F.linear(h, weights.hh, weights.bias_hh).chunk(3, dim=-1)
-    r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
-    n = torch.tanh(n_x + r * n_h)
-    return (z * h + (1 - z) * n,)
+def gru(projected: Tensor, recurrent: Tensor, h: Tensor) -> Tensor:
+    """n = tanh(W x + r (U h + b)): the reset gate after the product, the form of cuDNN and PyTorch.
 
-
-def _gru_reset_before(projected: Tensor, state: CellState, weights: Weights) -> CellState:
-    """n = tanh(W x + U (r h) + b): the reset gate before the product (Cho 2014, eq. 8)."""
-    (h,) = state
+    projected: W x + b, recurrent: U h + b, both [..., 3H]; h: [..., H]. Returns h'.
+    """
     hidden = h.shape[-1]
-    r_x, z_x, n_x = projected.chunk(3, dim=-1)
-    gates = F.linear(h, weights.hh[: 2 * hidden], weights.bias_hh[: 2 * hidden])
-    r, z = (torch.sigmoid(x + u) for x, u in zip((r_x, z_x), gates.chunk(2, dim=-1), strict=True))
-    n = torch.tanh(n_x + F.linear(r * h, weights.hh[2 * hidden :], weights.bias_hh[2 * hidden :]))
-    return (z * h + (1 - z) * n,)
+    r, z = gru_gates(projected, recurrent)
+    n = torch.tanh(projected[..., 2 * hidden :] + r * recurrent[..., 2 * hidden :])
+    return z * h + (1 - z) * n
+
+
+def gru_gates(projected: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
+    """r and z, each [..., H], of the first 2H columns of both (Cho 2014, eqs. 5-6)."""
+    hidden = projected.shape[-1] // 3
+    both = torch.sigmoid(projected[..., : 2 * hidden] + recurrent[..., : 2 * hidden])
+    return both[..., :hidden], both[..., hidden:]
+
+
+def gru_reset_before(projected: Tensor, candidate: Tensor, z: Tensor, h: Tensor) -> Tensor:
+    """n = tanh(W x + U (r h) + b): the reset gate before the product (Cho 2014, eqs. 7-8). candidate: U (r h) + b."""
+    n = torch.tanh(projected[..., 2 * h.shape[-1] :] + candidate)
+    return z * h + (1 - z) * n
 
 
 def sequence(
@@ -92,3 +102,20 @@ def sequence(
             outputs[t] = new[0] * real
             state = tuple(torch.where(real, after, before) for after, before in zip(new, state, strict=True))
     return torch.stack([outputs[t] for t in steps], dim=1), state
+
+
+def cross_entropy(
+    readout: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Sums over tokens of the loss to minimise and, detached, of −log p(target); p = softmax(W r + b).
+
+    readout: [N, R]; weight: [V, R]; bias: [V]; targets: [N]. Smoothing ε: (1 − ε) · nll + ε · mean over V of −log p
+    (Szegedy 2016 §7). Both results are 0-dim, in float32 or wider.
+    """
+    logits = F.linear(readout, weight, bias)
+    log_probs = torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
+    nll = -log_probs.gather(1, targets.unsqueeze(1)).sum()
+    total = nll
+    if label_smoothing:
+        total = (1 - label_smoothing) * nll - label_smoothing * log_probs.mean(-1).sum()
+    return total, nll.detach()

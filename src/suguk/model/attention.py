@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from suguk.kernels.steps import linear, mix, scores
 from suguk.model.memory import Memory
 
 
@@ -26,7 +27,7 @@ class DotScore(nn.Module):
         return values
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        return torch.matmul(query, keys.transpose(1, 2)) * self.scale
+        return scores(query, keys) * self.scale
 
 
 class GeneralScore(nn.Module):
@@ -41,7 +42,7 @@ class GeneralScore(nn.Module):
         return keys
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        return torch.matmul(query, keys.transpose(1, 2))
+        return scores(query, keys)
 
 
 class AdditiveScore(nn.Module):
@@ -58,7 +59,7 @@ class AdditiveScore(nn.Module):
         return keys
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        inner = torch.tanh(self.w_a(query).unsqueeze(2) + keys.unsqueeze(1))  # [B, Q, S, A]
+        inner = torch.tanh(linear(query, self.w_a.weight).unsqueeze(2) + keys.unsqueeze(1))  # [B, Q, S, A]
         return torch.matmul(inner, self.v_a.to(inner.dtype))
 
 
@@ -77,7 +78,7 @@ class LocationScore(nn.Module):
         return values[..., :1]
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        known: Tensor = self.w_a(query)
+        known = linear(query, self.w_a.weight)
         length = keys.shape[1]
         index = torch.arange(length, device=query.device)
         energies = known.index_select(-1, index.clamp(max=known.shape[-1] - 1))
@@ -112,7 +113,7 @@ class PredictiveWindow(nn.Module):
 
     def forward(self, query: Tensor, mask: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
         del position
-        aim = self.v_p(torch.tanh(self.w_p(query))).squeeze(-1)
+        aim = linear(torch.tanh(linear(query, self.w_p.weight)), self.v_p.weight).squeeze(-1)
         share = torch.sigmoid(aim if aim.dtype == torch.float64 else aim.float())
         distance = _distance(share * mask.sum(1, keepdim=True), mask)
         sigma = self.window / 2
@@ -149,5 +150,4 @@ class Attention(nn.Module):
         weights = torch.softmax(wide.masked_fill(~seen, -torch.inf), dim=-1)
         if factor is not None:
             weights = weights * factor
-        context = torch.matmul(weights.to(memory.values.dtype), memory.values)
-        return context, weights
+        return mix(weights, memory.values), weights

@@ -4,13 +4,22 @@ Shapes: B batch, T steps, I input, H hidden, G gates.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from suguk.kernels import fast, reference
+from suguk.kernels import fast, steps
+from suguk.kernels.dropout import dropout
 from suguk.kernels.reference import GATES, CellState, Weights
+
+
+class Given(NamedTuple):
+    """Of a cell's step, what was computed for all steps together, and the weights of the rest: see `Cell.project`."""
+
+    projected: Tensor  # [..., G]
+    weights: Weights
 
 
 class Cell(nn.Module):
@@ -34,11 +43,20 @@ class Cell(nn.Module):
         parts = 2 if self.kind == "lstm" else 1
         return tuple(like.new_zeros(batch, self.hidden) for _ in range(parts))
 
-    def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-        """One step. inputs: [..., I]; state: each [..., H]. Returns (h, new state)."""
-        projected = F.linear(inputs, self.weight_ih, self.bias_ih)
-        new = reference.step(self.kind, projected, state, self.weights)
+    def forward(
+        self, inputs: Tensor | None, state: CellState, given: Given | None = None
+    ) -> tuple[Tensor, CellState]:
+        """One step. inputs: [..., I], or what of it is not in `given`; state: each [..., H]. Returns (h, new state)."""
+        projected, weights = (None, self.weights) if given is None else given
+        new = steps.cell(self.kind, projected, inputs, state, weights)
         return new[0], new
+
+    def project(self, inputs: Tensor) -> tuple[Tensor, Weights]:
+        """What the first columns of W_ih make of inputs known for all steps, [B, T, G]; the other weights."""
+        known, rest = torch.split(
+            self.weight_ih, [inputs.shape[-1], self.weight_ih.shape[1] - inputs.shape[-1]], dim=1
+        )
+        return F.linear(inputs, known, self.bias_ih), self.weights._replace(ih=rest)
 
     def sequence(
         self, inputs: Tensor, mask: Tensor | None, state: CellState, *, reverse: bool = False
@@ -65,23 +83,36 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(Cell(kind=kind, inputs=size, hidden=hidden) for size in sizes)
         self.dropout, self.residual = dropout, residual
 
-    def forward(self, inputs: Tensor, states: Sequence[CellState]) -> tuple[Tensor, tuple[CellState, ...]]:
-        """One step through all layers. inputs: [..., I] → [..., H] and each layer's new state."""
-        return self._through(inputs, states, whole=False)
+    @property
+    def first(self) -> Cell:
+        cell = self.layers[0]
+        assert isinstance(cell, Cell)
+        return cell
+
+    def forward(
+        self, inputs: Tensor | None, states: Sequence[CellState], given: Given | None = None
+    ) -> tuple[Tensor, tuple[CellState, ...]]:
+        """One step through all layers. inputs, given: the first layer's. Returns [..., H], each layer's new state."""
+        return self._through(inputs, states, given, whole=False)
 
     def sequence(self, inputs: Tensor, states: Sequence[CellState]) -> tuple[Tensor, tuple[CellState, ...]]:
         """All steps of all layers. inputs: [B, T, I] → [B, T, H] and each layer's last state."""
-        return self._through(inputs, states, whole=True)
+        return self._through(inputs, states, None, whole=True)
 
     def _through(
-        self, x: Tensor, states: Sequence[CellState], *, whole: bool
+        self, inputs: Tensor | None, states: Sequence[CellState], given: Given | None, *, whole: bool
     ) -> tuple[Tensor, tuple[CellState, ...]]:
+        x: Tensor | None = inputs
         last: list[CellState] = []
-        cells = (cell for cell in self.layers if isinstance(cell, Cell))
-        for index, (cell, state) in enumerate(zip(cells, states, strict=True)):
-            below = F.dropout(x, self.dropout, self.training) if index else x
-            x, new = cell.sequence(below, None, state) if whole else cell(below, state)
-            if self.residual and index:
+        for layer, state in zip(self.layers, states, strict=True):
+            below = x if x is None or not last else dropout(x, self.dropout, self.training)
+            if whole:
+                x, new = layer.sequence(below, None, state)  # type: ignore[operator]
+            else:
+                x, new = layer(below, state, None if last else given)
+            assert x is not None
+            if self.residual and last and below is not None:
                 x = x + below
             last.append(new)
+        assert x is not None
         return x, tuple(last)

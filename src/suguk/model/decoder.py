@@ -16,10 +16,12 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from suguk.kernels.dropout import dropout
+from suguk.kernels.reference import CellState, Weights
+from suguk.kernels.steps import Steps
 from suguk.model.attention import Attention
-from suguk.model.cells import Stack
+from suguk.model.cells import Given, Stack
 from suguk.model.inputs import TokenEmbedding
 from suguk.model.memory import Memory, State
 
@@ -63,21 +65,37 @@ class Decoder(nn.Module):
         Returns the readout [B, Q, R], the new state and the attention weights [B, Q, S] (zero without attention).
         """
         word = self.embedding(token)
-        top = state.cells[-1][0]
+        y, context, weights, cells = self._cells(word, None, state, memory)
+        readout = self._readout(self._seen(y, state), context, word)
+        return readout, self._next(state, cells, readout), weights
+
+    def _cells(
+        self, word: Tensor, given: Given | None, state: State, memory: Memory
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[CellState, ...]]:
+        """A step up to the readout. given: what the first cell makes of the word, if that is known already.
+
+        Returns the top layer's output [B, Q, H], the context [B, Q, C], weights [B, Q, S] and the cells' new states.
+        """
         context, weights = self._nothing(memory, word)
         if self.attention is not None and self.attend == "before":
-            context, weights = self.attention(top, memory, state.position)
-        x = self._cell_input(word, context, state.feed)
+            context, weights = self.attention(state.cells[-1][0], memory, state.position)
+        x = self._cell_input([word] if given is None else [], context, state.feed)
         depth = len(self.below.layers)
-        y, cells = self.below(x, state.cells[:depth])
+        y, cells = self.below(x, state.cells[:depth], given)
         if self.attention is not None and self.attend != "before":
             context, weights = self.attention(y, memory, state.position)
         if self.above is not None:
             y, upper = self.above(self._between(y, context), state.cells[depth:])
             cells = cells + upper
-        readout = self._readout(top if self.readout_previous else y, context, word)
-        feed = (readout,) if self.input_feeding else ()
-        return readout, State(cells, feed, state.position + 1), weights
+        return y, context, weights, cells
+
+    def _seen(self, y: Tensor, state: State) -> Tensor:
+        """The state that the readout sees."""
+        return state.cells[-1][0] if self.readout_previous else y
+
+    def _next(self, state: State, cells: tuple[CellState, ...], readout: Tensor | None) -> State:
+        feed = () if readout is None or not self.input_feeding else (readout,)
+        return State(cells, feed, state.position + 1)
 
     def forward(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Teacher forcing. inputs: [B, T], `<sos>` and the target without its last token.
@@ -92,20 +110,33 @@ class Decoder(nn.Module):
         return self._at_once(inputs, memory)
 
     def _stepwise(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        readouts, weights = zip(*self._steps(inputs, memory), strict=True)
-        return torch.cat(readouts, dim=1), torch.cat(weights, dim=1)
+        """One step after the other, with all that does not depend on an earlier step taken out of the loop."""
+        words = self.embedding(inputs)
+        with Steps(inputs.shape[1], inputs.device):
+            projected, rest = self.below.first.project(words)
+            found = list(self._steps(words, projected, rest, memory))
+        readouts, contexts, weights = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        return (readouts if self.input_feeding else self._readout(readouts, contexts, words)), weights
 
-    def _steps(self, inputs: Tensor, memory: Memory) -> Iterator[tuple[Tensor, Tensor]]:
+    def _steps(
+        self, words: Tensor, projected: Tensor, rest: Weights, memory: Memory
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Readout, or without input feeding the state that it sees; context; weights; of every step."""
         state = self.start(memory)
-        for t in range(inputs.shape[1]):
-            readout, state, weights = self.step(inputs[:, t : t + 1], state, memory)
-            yield readout, weights
+        for word, known in zip(torch.split(words, 1, dim=1), torch.split(projected, 1, dim=1), strict=True):
+            y, context, weights, cells = self._cells(word, Given(known, rest), state, memory)
+            seen = self._seen(y, state)
+            readout = self._readout(seen, context, word) if self.input_feeding else None
+            yield (seen if readout is None else readout), context, weights
+            state = self._next(state, cells, readout)
 
     def _at_once(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         word = self.embedding(inputs)
         context, weights = self._nothing(memory, word)
         depth = len(self.below.layers)
-        y, _ = self.below.sequence(self._cell_input(word, context, ()), memory.initial[:depth])
+        x = self._cell_input([word], context, ())
+        assert x is not None
+        y, _ = self.below.sequence(x, memory.initial[:depth])
         if self.attention is not None:
             position = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
             context, weights = self.attention(y, memory, position)
@@ -121,15 +152,17 @@ class Decoder(nn.Module):
         weights = memory.mask.unsqueeze(1).expand(-1, word.shape[1], -1) * word.new_zeros(())
         return context, weights
 
-    def _cell_input(self, word: Tensor, context: Tensor, feed: tuple[Tensor, ...]) -> Tensor:
+    def _cell_input(self, word: list[Tensor], context: Tensor, feed: tuple[Tensor, ...]) -> Tensor | None:
         before = self.attention is not None and self.attend == "before"
-        parts = [word, *feed]
+        parts = [*word, *feed]
         if before or self.context_every_step:
-            parts.append(context.to(word.dtype))
-        return torch.cat(parts, dim=-1) if len(parts) > 1 else word
+            parts.append(context)
+        if not parts:
+            return None
+        return torch.cat([part.to(parts[0].dtype) for part in parts], dim=-1) if len(parts) > 1 else parts[0]
 
     def _between(self, y: Tensor, context: Tensor) -> Tensor:
-        return F.dropout(torch.cat([y, context.to(y.dtype)], dim=-1), self.dropout, self.training)
+        return dropout(torch.cat([y, context.to(y.dtype)], dim=-1), self.dropout, self.training)
 
     def _readout(self, state: Tensor, context: Tensor, word: Tensor) -> Tensor:
         parts = [state]
@@ -138,4 +171,4 @@ class Decoder(nn.Module):
         if self.readout_word:
             parts.append(word.to(state.dtype))
         inputs = torch.cat(parts, dim=-1) if len(parts) > 1 else state
-        return F.dropout(self.readout(inputs), self.dropout, self.training)
+        return dropout(self.readout(inputs), self.dropout, self.training)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from suguk.kernels.projection import cross_entropy
+
 
 class Loss(NamedTuple):
     """Sums over the batch's real target tokens, `<eos>` included, padding not.
@@ -42,10 +44,8 @@ class TokenHead(nn.Module):
         return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
 
     def loss(self, readout: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Loss:
-        """readout: [N, R], targets: [N]. Smoothing ε: (1 − ε) · nll + ε · mean over V of −log p (Szegedy 2016 §7)."""
-        log_probs = self(readout)
-        nll = -log_probs.gather(1, targets.unsqueeze(1)).sum()
-        total = nll
-        if label_smoothing:
-            total = (1 - label_smoothing) * nll - label_smoothing * log_probs.mean(-1).sum()
-        return Loss(total, nll.detach(), len(targets))
+        """readout: [N, R], targets: [N]: see `kernels.reference.cross_entropy`."""
+        total, nll = cross_entropy(
+            self.factor(readout), self.weight, self.bias, targets, label_smoothing=label_smoothing
+        )
+        return Loss(total, nll, len(targets))

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from suguk.kernels.dropout import dropout
+
 
 class TokenEmbedding(nn.Module):
     """Rows of a table, with dropout. ids: [...] integers → [..., E]."""
@@ -15,4 +17,4 @@ class TokenEmbedding(nn.Module):
         self.dropout = dropout
 
     def forward(self, ids: Tensor) -> Tensor:
-        return F.dropout(F.embedding(ids, self.weight), self.dropout, self.training)
+        return dropout(F.embedding(ids, self.weight), self.dropout, self.training)

@@ -7,6 +7,8 @@ Shapes: H hidden, C context, E embedding, R readout; leading dimensions are free
 import torch
 from torch import Tensor, nn
 
+from suguk.kernels.steps import linear
+
 
 class LinearReadout(nn.Module):
     """The inputs as they are: the projection alone is the readout (Sutskever 2014)."""
@@ -28,7 +30,7 @@ class TanhReadout(nn.Module):
         self.w_c = nn.Linear(inputs, size, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return torch.tanh(self.w_c(inputs))
+        return torch.tanh(linear(inputs, self.w_c.weight))
 
 
 class MaxoutReadout(nn.Module):
@@ -43,5 +45,5 @@ class MaxoutReadout(nn.Module):
         self.w_o = nn.Linear(inputs, 2 * size, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        pieces: Tensor = self.w_o(inputs)
+        pieces = linear(inputs, self.w_o.weight)
         return pieces.reshape(*pieces.shape[:-1], self.size, 2).amax(-1)

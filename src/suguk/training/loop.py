@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from suguk.data.batch import Dataset, Rows, Sampler
 from suguk.errors import UserError
@@ -22,8 +22,10 @@ from suguk.training import checkpoint
 from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
 from suguk.training.clock import Clock
 from suguk.training.display import Display, Status
+from suguk.training.memory import keep_freed_memory
 from suguk.training.move import to_device
-from suguk.training.optimise import optimizer, rate, restore, set_rate, tensors
+from suguk.training.optimise import clip, optimizer, rate, restore, set_rate, tensors
+from suguk.training.precision import precision
 from suguk.training.validate import Validation, Validator
 
 RECORD_EVERY = 20  # updates; only then does the loop wait for the device
@@ -50,8 +52,14 @@ class Loop:
         self.config = config = trained.config.train
         self.dataset, self.validator, self.display = dataset, validator, display
         self.sampler = Sampler(
-            dataset.source_lengths, dataset.target_lengths, config.batch_tokens, config.seed
+            dataset.source_lengths,
+            dataset.target_lengths,
+            config.batch_tokens,
+            config.seed,
+            batch_sentences=config.batch_sentences,
         )
+        self.dtype = precision(config.precision, self.device)
+        keep_freed_memory()
         self.parameters = list(self.model.parameters())
         self.optimizer = optimizer(config, self.parameters)
         # Sums since the last record: negative log likelihood, gradient norms.
@@ -132,7 +140,7 @@ class Loop:
             )
             parts = loss.tokens if self.config.loss_per == "token" else len(batch.rows)
             torch.autograd.backward(loss.total / parts)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip or math.inf)
+        norm = clip(self.optimizer, self.parameters, self.config.clip or math.inf)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.running += torch.stack([loss.nll.double(), norm.double()])
@@ -143,9 +151,7 @@ class Loop:
         counts.padded += batch.source.size + batch.target.size
 
     def _autocast(self) -> AbstractContextManager[object]:
-        if self.config.precision == "bf16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
 
     def _record(self) -> None:
         """Read the sums off the device, write them down, begin anew."""

@@ -55,6 +55,21 @@ def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
         group["lr"] = value
 
 
+def clip(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], largest: float) -> Tensor:
+    """The norm of the gradient, which the next update divides so that it is at most `largest` (Pascanu 2013, alg. 1).
+
+    One pass over the gradients: a fused optimizer divides them while it reads them.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    scale = (norm / largest).clamp(min=1)
+    if optimizer.defaults.get("fused"):
+        optimizer.grad_scale = scale  # type: ignore[attr-defined]
+    else:
+        torch._foreach_div_(gradients, scale)
+    return norm
+
+
 def tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """What the optimizer remembers, as `<number of the parameter>.<name>`."""
     state = optimizer.state_dict()["state"]

@@ -1,18 +1,9 @@
-"""The settings: frozen, typed, documented here and nowhere else; all help and docs print the descriptions below.
+"""The sections of the settings: frozen, typed, documented here and nowhere else."""
 
-TOML in, TOML out; `section.key=value` overrides; an unknown key is refused with the nearest known one.
-"""
+from collections.abc import Iterable
+from typing import Literal, Self
 
-import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from suguk.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TokenizerKind = Literal["auto", "word", "char", "byte", "bpe", "unigram", "symbols"]
 CellKind = Literal["rnn", "lstm", "gru", "gru-reset-before"]
@@ -196,6 +187,9 @@ class TrainConfig(Section):
         None, gt=0, description="time budget: training ends in time, with the best model so far"
     )
     batch_tokens: int = Field(1024, ge=1, description="tokens of a batch: rows times the longer padded side")
+    batch_sentences: int | None = Field(
+        None, ge=1, description="most pairs of a batch; unset: only tokens count"
+    )
     optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = Field("adam", description="the optimizer")
     lr: float = Field(1e-3, gt=0, description="learning rate, the highest one where a schedule warms up")
     weight_decay: float = Field(0.0, ge=0, description="weight decay (of adamw: decoupled)")
@@ -219,8 +213,10 @@ class TrainConfig(Section):
     seed: int = Field(
         1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout"
     )
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="fp32, or bf16: matrix products under autocast, weights and sums in fp32"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="fp32, or bf16: matrix products under autocast, weights and sums in fp32; auto: bf16 where the "
+        "processor or the GPU computes in it",
     )
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda or cuda:N")
     valid_metric: Metric = Field(
@@ -284,116 +280,3 @@ class Config(Section):
         if self.model.tied == "all" and not self.target.shared:
             raise ValueError("model.tied = all needs one vocabulary for both sides: set target.shared = true")
         return self
-
-
-def parse(text: str, where: str) -> dict[str, Any]:
-    """TOML text as a nested dict; ConfigError names `where` and the line."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        raise ConfigError(f"not valid TOML: {fault}", where=where) from None
-
-
-def build(settings: Mapping[str, Any], where: str = "settings") -> Config:
-    """Checked settings; ConfigError lists every problem, with the nearest known name for an unknown one."""
-    try:
-        return Config.model_validate(settings)
-    except ValidationError as fault:
-        lines = [_explain(error) for error in fault.errors(include_url=False)]
-        message = lines[0] if len(lines) == 1 else "\n  ".join(["several settings are wrong:", *lines])
-        raise ConfigError(message, where=where, hint="`suguk recipes` lists every setting") from None
-
-
-def _explain(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = list(names()) if "." in place else list(Config.model_fields)
-        near = difflib.get_close_matches(place, known, n=1, cutoff=0.5)
-        return f"unknown setting {place}" + (f"; did you mean {near[0]}?" if near else "")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{place}: {message}" if place else message
-    return f"{place}: {message[0].lower()}{message[1:]}, found {error['input']!r}"
-
-
-def names() -> Iterable[str]:
-    """Every setting as `section.key`."""
-    return (name for name, _, _ in documented())
-
-
-def documented() -> Iterable[tuple[str, str, str]]:
-    """(`section.key`, default, description) of every setting: the one source of all help."""
-    for section, values in Config():
-        for key, field in type(values).model_fields.items():
-            default = "" if field.default is None else _show(field.default)
-            yield f"{section}.{key}", default, field.description or ""
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value == () else str(value)
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dicts, the second one winning."""
-    out = dict(base)
-    for key, value in over.items():
-        old = out.get(key)
-        out[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return out
-
-
-def assignments(items: Iterable[str]) -> dict[str, Any]:
-    """`["model.hidden=256"]` → `{"model": {"hidden": 256}}`; values are TOML, bare words are strings."""
-    out: dict[str, Any] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot and section and key):
-            raise ConfigError(f"expected section.key=value, found {item!r}", where="--set")
-        try:
-            parsed = tomllib.loads(f"value = {value.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed = value.strip()
-        out = merge(out, {section: {key: parsed}})
-    return out
-
-
-def recipes() -> list[str]:
-    """Names of the bundled recipes."""
-    folder = resources.files("suguk") / "recipes"
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
-
-
-def recipe(name: str) -> str:
-    """TOML text of a bundled recipe, or of a `.toml` file of the user's; ConfigError if there is none."""
-    if name.endswith(".toml"):
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as fault:
-            raise ConfigError(f"cannot read the recipe: {fault}", where=name) from None
-    if name not in recipes():
-        near = difflib.get_close_matches(name, recipes(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(
-            f"unknown recipe {name!r}", hint=f"{hint}known: {', '.join(recipes())}, or a .toml file"
-        )
-    return (resources.files("suguk") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
-
-
-def load(recipe_name: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Defaults, then a recipe, then overrides; checked as a whole."""
-    base = parse(recipe(recipe_name), recipe_name) if recipe_name else {}
-    try:
-        return build(merge(base, overrides or {}))
-    except ConfigError:
-        build(base, where=recipe_name or "settings")  # the recipe has the blame only if it is wrong by itself
-        raise
-
-
-def to_toml(config: Config) -> str:
-    """The settings as TOML; what is unset is left out."""
-    import tomli_w
-
-    return tomli_w.dumps(config.model_dump(exclude_none=True, mode="json"))

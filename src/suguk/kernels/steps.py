@@ -1,0 +1,235 @@
+"""A loop over steps that uses the same matrices at every step: their gradients are made once, of all steps together.
+
+Shapes: B batch, Q queries, T steps, I inputs, O outputs, H hidden, S source length, A width of a key.
+
+The gradient of y_t = W x_t is dx_t = Wᵀ dy_t, which the step before waits for, and dW = Σ_t dy_t x_tᵀ, which nobody
+waits for. Autograd makes T small products of the latter and adds them up; here x_t and dy_t are written into buffers,
+and one large product follows when the last step has been walked back. The same holds for the keys and values of
+attention, which are matrices too, one for each row of the batch.
+
+Inside `with Steps(T):` the functions `linear`, `scores`, `mix` and `cell` of this file work like that; outside they are
+plain PyTorch, so the same code of a decoder's step serves training, search and export. Under autocast the products take
+its type; states and gates stay in float32.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from suguk.kernels import lstm, reference
+from suguk.kernels.reference import CellState, Weights
+
+_current: ContextVar["Steps | None"] = ContextVar("steps", default=None)
+
+
+class Steps:
+    """The matrices that a loop of `count` steps has used so far. Each is used once a step."""
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self.count = count
+        kind = device.type
+        self.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        self._shared: dict[tuple[str, int], tuple[Tensor, Shared]] = {}
+
+    def __enter__(self) -> "Steps":
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _current.reset(self._token)
+        for _, shared in self._shared.values():
+            shared.gate = None  # else graph and matrix would hold each other
+
+    def shared(self, use: str, key: Tensor, make: Callable[[], tuple[Tensor, Tensor | None]]) -> "Shared":
+        """What is made of `key` for this use, at the first step: a matrix [O, I] or [B, O, I], and a bias."""
+        found = self._shared.get((use, id(key)))
+        if found is None:
+            found = key, Shared(*make(), self.count, self.dtype)
+            self._shared[use, id(key)] = found
+        return found[1]
+
+
+class Shared:
+    """A matrix, [O, I] or [B, O, I], and what its gradient needs of every step."""
+
+    def __init__(self, matrix: Tensor, bias: Tensor | None, steps: int, dtype: torch.dtype | None) -> None:
+        dtype = dtype or matrix.dtype
+        self.matrix = matrix.detach().to(dtype)
+        self.bias = None if bias is None else bias.detach().to(dtype)
+        self.steps, self.used = steps, 0
+        self.inputs = self.grads = torch.empty(0)
+        self.walked: set[int] = set()
+        self.gate: Tensor | None = None
+        parts = [part for part in (matrix, bias) if part is not None]
+        if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+            self.gate = _Gate.apply(self, *parts)  # type: ignore[no-untyped-call]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: [B, Q, I] → [B, Q, O]; with one matrix a row Q is any, else Q is 1."""
+        if self.gate is None and not (torch.is_grad_enabled() and x.requires_grad):
+            return self.product(x.to(self.matrix.dtype))
+        result: Tensor = _Multiply.apply(x, self.gate, self)  # type: ignore[no-untyped-call]
+        return result
+
+    def keep(self, x: Tensor) -> tuple[int, Tensor]:
+        """Copy x into the buffer of inputs; the number of the step and the copy."""
+        if self.used == 0:
+            self.inputs = x.new_empty(self.steps, *x.shape, dtype=self.matrix.dtype)
+        step = self.used
+        self.used += 1
+        self.inputs[step].copy_(x)
+        return step, self.inputs[step]
+
+    def product(self, x: Tensor) -> Tensor:
+        if self.matrix.dim() == 3:
+            return torch.bmm(x, self.matrix.transpose(1, 2))
+        return F.linear(x, self.matrix, self.bias)
+
+    def back(self, step: int, dy: Tensor) -> Tensor:
+        """Note dy of a step; dx."""
+        if not len(self.grads):
+            self.grads = dy.new_empty(self.steps, *dy.shape, dtype=self.matrix.dtype)
+        self.walked.add(step)
+        kept = self.grads[step]
+        kept.copy_(dy)
+        return torch.matmul(kept, self.matrix)
+
+    def gradients(self) -> tuple[Tensor, ...]:
+        """dW = Σ_t dy_t x_tᵀ, and that of the bias."""
+        x, dy = self.inputs[: self.used], self.grads[: self.used]
+        for step in set(range(self.used)) - self.walked:  # nobody used their outputs
+            dy[step].zero_()
+        if self.matrix.dim() == 3:  # [T, B, Q, O] → [B, O, T·Q]
+            left = dy.permute(1, 3, 0, 2).flatten(2)
+            return (torch.bmm(left, x.transpose(0, 1).flatten(1, 2)),)
+        dy = dy.flatten(0, -2)
+        found = torch.mm(dy.t(), x.flatten(0, -2))
+        return (found,) if self.bias is None else (found, dy.sum(0))
+
+
+class _Gate(torch.autograd.Function):
+    """Stands between a matrix and its uses; autograd comes here after the last of them."""
+
+    @staticmethod
+    def forward(ctx: Any, shared: Shared, *parts: Tensor) -> Tensor:
+        ctx.shared, ctx.dtypes = shared, [part.dtype for part in parts]
+        return parts[0].new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        if not len(ctx.shared.grads):
+            return (None, *(None for _ in ctx.dtypes))
+        found = ctx.shared.gradients()
+        return (None, *(part.to(dtype) for part, dtype in zip(found, ctx.dtypes, strict=True)))
+
+
+class _Multiply(torch.autograd.Function):
+    """y_t = W x_t."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, _gate: Tensor | None, shared: Shared) -> Tensor:
+        ctx.step, kept = shared.keep(x)
+        ctx.shared, ctx.dtype = shared, x.dtype
+        return shared.product(kept)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.shared.back(ctx.step, dy).to(ctx.dtype), None, None
+
+
+def _now() -> Steps | None:
+    """The loop under way in this thread. Export cannot trace a ContextVar, and never is in a loop."""
+    return None if torch.compiler.is_compiling() else _current.get()
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W x + b. x: [..., I]; weight: [O, I]."""
+    steps = _now()
+    if steps is None:
+        return F.linear(x, weight, bias)
+    return steps.shared("linear", weight, lambda: (weight, bias))(x)
+
+
+def scores(query: Tensor, keys: Tensor) -> Tensor:
+    """query · key for every pair. query: [B, Q, A]; keys: [B, S, A] → [B, Q, S]."""
+    steps = _now()
+    if steps is None:
+        return torch.matmul(query, keys.transpose(1, 2))
+    return steps.shared("scores", keys, lambda: (keys, None))(query)
+
+
+def mix(weights: Tensor, values: Tensor) -> Tensor:
+    """Σ_s weight_s · value_s. weights: [B, Q, S]; values: [B, S, C] → [B, Q, C]."""
+    steps = _now()
+    if steps is None:
+        return torch.matmul(weights.to(values.dtype), values)
+    return steps.shared("mix", values, lambda: (values.transpose(1, 2), None))(weights)
+
+
+def cell(
+    kind: str, given: Tensor | None, inputs: Tensor | None, state: CellState, weights: Weights
+) -> CellState:
+    """One step of a cell.
+
+    given: what was made of W_ih x + b_ih before the loop, [..., G]; inputs: the parts of x that are not in it,
+    [..., I], where weights.ih has their columns only. One of the two may be None. state: each [..., H]. Returns the
+    new state.
+    """
+    steps = _now()
+    if steps is None:
+        parts = [] if given is None else [given]
+        if inputs is not None:
+            parts.append(F.linear(inputs, weights.ih, weights.bias_ih if given is None else None))
+        return reference.step(kind, sum(parts[1:], parts[0]), state, weights)
+    if kind in ("lstm", "rnn"):
+        gates = _gates(steps, given, inputs, state[0], weights)
+        return (torch.tanh(gates),) if kind == "rnn" else lstm.step(gates, _wide(state[1]))
+    return (_gru(steps, kind, given, inputs, _wide(state[0]), weights),)
+
+
+def _wide(state: Tensor) -> Tensor:
+    return state if state.dtype == torch.float64 else state.float()
+
+
+def _gates(steps: Steps, given: Tensor | None, inputs: Tensor | None, h: Tensor, weights: Weights) -> Tensor:
+    """W x + U h + b with one product, [W U] [x; h]."""
+
+    def merged() -> tuple[Tensor, Tensor]:
+        bias = weights.bias_hh if given is not None else weights.bias_ih + weights.bias_hh
+        narrow = steps.dtype or weights.hh.dtype  # before they are put together: half the bytes to move
+        matrices = [weights.hh] if inputs is None else [weights.ih, weights.hh]
+        return torch.cat([matrix.to(narrow) for matrix in matrices], dim=1), bias
+
+    product = steps.shared("gates", weights.hh, merged)(
+        h if inputs is None else torch.cat([inputs.to(h.dtype), h], dim=-1)
+    )
+    return product if given is None else product + given
+
+
+def _gru(
+    steps: Steps, kind: str, given: Tensor | None, inputs: Tensor | None, h: Tensor, weights: Weights
+) -> Tensor:
+    _, hh, bias_ih, bias_hh = weights
+    hidden = hh.shape[1]
+    parts = [] if given is None else [given]
+    if inputs is not None:
+        bias = bias_ih if given is None else None
+        parts.append(steps.shared("inputs", hh, lambda: (weights.ih, bias))(inputs))
+    projected = sum(parts[1:], parts[0]).to(h.dtype)
+    if kind == "gru":
+        recurrent = steps.shared("recurrent", hh, lambda: (hh, bias_hh))(h)
+        return reference.gru(projected, recurrent.to(h.dtype), h)
+    gates = steps.shared("reset and update", hh, lambda: (hh[: 2 * hidden], bias_hh[: 2 * hidden]))(h)
+    r, z = reference.gru_gates(projected, gates.to(h.dtype))
+    candidate = steps.shared("candidate", hh, lambda: (hh[2 * hidden :], bias_hh[2 * hidden :]))(r * h)
+    return reference.gru_reset_before(projected, candidate.to(h.dtype), z, h)
