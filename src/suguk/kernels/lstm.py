@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from suguk.kernels.squash import tanh
+
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward
 
@@ -25,10 +27,10 @@ def squash(active: Tensor, c: Tensor, new: Tensor, squashed: Tensor, h: Tensor) 
     hidden = c.shape[-1]
     i, f, g, o = active.chunk(4, dim=-1)
     active[..., : 2 * hidden].sigmoid_()
-    g.tanh_()
+    tanh(g, g)
     o.sigmoid_()
     torch.mul(f, c, out=new).addcmul_(i, g)
-    torch.tanh(new, out=squashed)
+    tanh(new, squashed)
     h.copy_(o * squashed)
 
 

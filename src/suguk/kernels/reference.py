@@ -104,6 +104,12 @@ def sequence(
     return torch.stack([outputs[t] for t in steps], dim=1), state
 
 
+def additive(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+    """v · tanh(q + k) for every pair (Bahdanau 2014, A.1.2). query: [B, Q, A]; keys: [B, S, A]; v: [A] → [B, Q, S]."""
+    inner = torch.tanh(query.unsqueeze(2) + keys.unsqueeze(1))  # [B, Q, S, A]
+    return torch.matmul(inner, v.to(inner.dtype))
+
+
 def cross_entropy(
     readout: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:

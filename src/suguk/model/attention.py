@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from suguk.kernels.additive import energies
 from suguk.kernels.steps import linear, mix, scores
 from suguk.model.memory import Memory
 
@@ -59,8 +60,7 @@ class AdditiveScore(nn.Module):
         return keys
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        inner = torch.tanh(linear(query, self.w_a.weight).unsqueeze(2) + keys.unsqueeze(1))  # [B, Q, S, A]
-        return torch.matmul(inner, self.v_a.to(inner.dtype))
+        return energies(linear(query, self.w_a.weight), keys, self.v_a)
 
 
 class LocationScore(nn.Module):

@@ -1,0 +1,70 @@
+"""Energies of additive attention: the fast twin of `reference.additive`.
+
+Shapes: B batch, Q queries, S source length, A attention size.
+
+The inner layer tanh(q + k), [B, Q, S, A], is by far the largest thing in a model that has it. Here it exists for a few
+rows of the batch at a time, small enough for a processor's cache, and is made again in the backward pass.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from suguk.kernels import reference
+from suguk.kernels.squash import tanh
+
+CHUNK = 2**18  # values of the inner layer at a time: 1 MB in float32
+
+
+def energies(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+    """As `reference.additive`, same arguments and result, in float32 or wider."""
+    if torch.compiler.is_compiling() or query.device.type != "cpu":
+        return reference.additive(query, keys, v)
+    result: Tensor = _Energies.apply(query, keys, v)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Energies(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+        wide = torch.promote_types(query.dtype, torch.float32)
+        ctx.save_for_backward(query, keys, v)
+        found = query.new_empty(*query.shape[:2], keys.shape[1], dtype=wide)
+        for rows, inner in _inner(query, keys, wide):
+            torch.matmul(inner, v.to(wide), out=found[rows])
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, keys, v = ctx.saved_tensors
+        d_query, d_keys = (torch.empty_like(part, dtype=d.dtype) for part in (query, keys))
+        d_v = torch.zeros_like(v, dtype=d.dtype)
+        for rows, inner in _inner(query, keys, d.dtype):
+            d_v.addmv_(inner.flatten(0, -2).t(), d[rows].flatten())
+            # d/dx tanh(x) = 1 - tanh²; v is multiplied in last, where the sums have made everything smaller
+            slope = inner.mul_(inner).neg_().add_(1).mul_(d[rows].unsqueeze(-1))
+            torch.sum(slope, 2, out=d_query[rows])
+            torch.sum(slope, 1, out=d_keys[rows])
+        v = v.to(d.dtype)
+        return (
+            d_query.mul_(v).to(query.dtype),
+            d_keys.mul_(v).to(keys.dtype),
+            d_v.to(ctx.saved_tensors[2].dtype),
+        )
+
+
+def _inner(query: Tensor, keys: Tensor, wide: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """tanh(q + k) of a few rows at a time, in one buffer: [rows, Q, S, A]."""
+    batch, queries, size = query.shape
+    few = max(1, CHUNK // max(queries * keys.shape[1] * size, 1))
+    buffer = query.new_empty(min(few, batch), queries, keys.shape[1], size, dtype=wide)
+    query, keys = query.to(wide).unsqueeze(2), keys.to(wide).unsqueeze(1)
+    for begin in range(0, batch, few):
+        rows = slice(begin, begin + few)
+        inner = buffer[: min(few, batch - begin)]
+        torch.add(query[rows], keys[rows], out=inner)
+        yield rows, tanh(inner, inner)
