@@ -1,4 +1,4 @@
-"""One thread for torch in every worker; no time limits in hypothesis: a busy machine must not fail a test."""
+"""One thread for torch in every worker; no cache; no time limits in hypothesis: a busy machine must not fail a test."""
 
 import os
 
@@ -7,6 +7,8 @@ from hypothesis import settings
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # torch reads it when first imported, here or in a program under test
+
+os.environ["SUGUK_CACHE"] = "off"  # the cache has tests of its own
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -77,6 +77,15 @@ class TestSampler:
             widest = max(max(lengths[row]) for row in rows)
             assert len(rows) * widest <= budget or len(rows) == 1
 
+    @given(LENGTHS, st.integers(1, 211), st.integers(1, 17), SEEDS)
+    def test_no_batch_has_more_rows_than_asked(
+        self, lengths: Lengths, budget: int, most: int, seed: int
+    ) -> None:
+        source, target = ([pair[side] for pair in lengths] for side in range(2))
+        batches = Sampler(source, target, budget, seed, batch_sentences=most).epoch(0)
+        assert max(map(len, batches)) <= most
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+
     @given(LENGTHS, st.integers(1, 211), SEEDS)
     def test_no_row_of_the_next_width_would_have_fitted(
         self, lengths: Lengths, budget: int, seed: int

@@ -11,7 +11,7 @@ from torch import nn
 
 from suguk.config import TrainConfig
 from suguk.errors import ModelError
-from suguk.training.optimise import halvings, optimizer, rate, restore, set_rate, tensors
+from suguk.training.optimise import clip, halvings, optimizer, rate, restore, set_rate, tensors
 
 OPTIMIZERS = ["sgd", "adam", "adamw", "adadelta"]
 
@@ -117,3 +117,21 @@ def test_tensors_of_another_model_are_refused(key: str) -> None:
     chosen = optimizer(config(), nn.Linear(5, 7).parameters())
     with pytest.raises(ModelError, match=f"optimizer's {key}"):
         restore(chosen, {key: torch.zeros(3, 2)}, "state.safetensors")
+
+
+@pytest.mark.parametrize("largest", [0.1, 1e9, math.inf])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_clipping_is_that_of_pytorch(name: str, largest: float) -> None:
+    found, wanted = (nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
+    norms = []
+    for parameter in (found, wanted):
+        chosen = optimizer(config(optimizer=name, lr=0.1), [parameter])
+        for step in range(3):
+            parameter.grad = torch.linspace(1, 2 + step, 7)
+            if parameter is found:
+                norms.append(clip(chosen, [parameter], largest))
+            else:
+                norms.append(nn.utils.clip_grad_norm_([parameter], largest))
+            chosen.step()
+    torch.testing.assert_close(torch.stack(norms[:3]), torch.stack(norms[3:]))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)

@@ -26,10 +26,14 @@ class Batch(NamedTuple):
 class _Side:
     """All ids of one side in one flat array, with the offsets of its rows."""
 
-    def __init__(self, ids: Sequence[Ids]) -> None:
-        self.lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
-        self.flat: Ids = np.concatenate([*ids, np.empty(0, np.int32)]).astype(np.int32)
+    def __init__(self, flat: Ids, lengths: NDArray[np.int64]) -> None:
+        self.flat, self.lengths = flat, lengths
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)])
+
+    @classmethod
+    def of(cls, ids: Sequence[Ids]) -> "_Side":
+        lengths = np.array([len(row) for row in ids], dtype=np.int64)
+        return cls(np.concatenate([*ids, np.empty(0, np.int32)]).astype(np.int32), lengths)
 
     def padded(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         lengths = self.lengths[rows]
@@ -41,10 +45,17 @@ class _Side:
 
 
 class Dataset:
-    """Pairs as token ids. ids: one array a pair and side, ending in `<eos>`."""
+    """Pairs as token ids: one array a pair and side, ending in `<eos>`."""
 
     def __init__(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> None:
-        self._source, self._target = _Side(sources), _Side(targets)
+        self._source, self._target = _Side.of(sources), _Side.of(targets)
+
+    @classmethod
+    def flat(cls, source: tuple[Ids, NDArray[np.int64]], target: tuple[Ids, NDArray[np.int64]]) -> "Dataset":
+        """Of each side all ids in one array, which may be memory-mapped, and the length of every row."""
+        made = cls.__new__(cls)
+        made._source, made._target = _Side(*source), _Side(*target)
+        return made
 
     def __len__(self) -> int:
         return len(self._source.lengths)

@@ -1,10 +1,10 @@
 """From the settings to all that training starts from: read, checked, split, tokenised."""
 
-import hashlib
 from typing import Any, NamedTuple
 
 from suguk import config as settings
 from suguk.config import Config
+from suguk.data import cache
 from suguk.data.check import judged, leaks
 from suguk.data.read import Pairs, read
 from suguk.data.split import split
@@ -101,15 +101,8 @@ def _fingerprint(config: Config, train: Pairs, valid: Pairs) -> dict[str, Any]:
     return {
         "training_pairs": len(train),
         "validation_pairs": len(valid),
-        "training_sha256": _digest(train),
-        "validation_sha256": _digest(valid),
+        "training_sha256": cache.digest(train.sources, train.targets),
+        "validation_sha256": cache.digest(valid.sources, valid.targets),
         "source_column": config.data.source,
         "target_column": config.data.target,
     }
-
-
-def _digest(pairs: Pairs) -> str:
-    digest = hashlib.sha256()
-    for source, target in zip(pairs.sources, pairs.targets, strict=True):
-        digest.update(f"{source}\x00{target}\x01".encode())
-    return digest.hexdigest()

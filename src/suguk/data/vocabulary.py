@@ -1,10 +1,12 @@
 """From training text to the two fields: what `auto` stands for, and vocabularies built from training data only."""
 
+import json
 from typing import NamedTuple
 
 from suguk.config import Config, SideConfig
+from suguk.data import cache
 from suguk.data.read import Pairs
-from suguk.errors import ConfigError
+from suguk.errors import ConfigError, UserError
 from suguk.fields import TextField
 from suguk.fields.auto import choose
 
@@ -18,7 +20,28 @@ class Vocabulary(NamedTuple):
 
 
 def vocabulary(train: Pairs, config: Config) -> Vocabulary:
-    """Fields for these training pairs. ConfigError where a shared vocabulary is asked for two kinds of tokenizers."""
+    """Fields for these training pairs. ConfigError where a shared vocabulary is asked for two kinds of tokenizers.
+
+    They are kept in the cache: the same pairs and settings give the same fields.
+    """
+    given = config.source.model_dump(), config.target.model_dump(), config.data.lowercase
+    name = cache.key("vocabulary", *given, cache.digest(train.sources, train.targets))
+    entry = cache.find(name)
+    if entry is not None:
+        try:
+            source, target, choices = json.loads((entry / "vocabulary.json").read_text(encoding="utf-8"))
+            first = TextField.from_json(source)
+            return Vocabulary(first, TextField.from_json(target) if target else first, choices)
+        except (OSError, ValueError, UserError):
+            cache.forget(entry)
+    made = _made(train, config)
+    second = "" if made.target is made.source else made.target.to_json()
+    content = json.dumps([made.source.to_json(), second, made.choices], ensure_ascii=False)
+    cache.keep(name, {"vocabulary.json": content.encode()})
+    return made
+
+
+def _made(train: Pairs, config: Config) -> Vocabulary:
     if config.target.shared:
         return _shared(train, config)
     choices: list[str] = []

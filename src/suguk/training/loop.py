@@ -6,8 +6,7 @@ stopped anywhere and resumed makes the same updates, on a CPU bit for bit.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -22,10 +21,9 @@ from suguk.training import checkpoint
 from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
 from suguk.training.clock import Clock
 from suguk.training.display import Display, Status
-from suguk.training.memory import keep_freed_memory
 from suguk.training.move import to_device
-from suguk.training.optimise import clip, optimizer, rate, restore, set_rate, tensors
-from suguk.training.precision import precision
+from suguk.training.optimise import rate, restore, tensors
+from suguk.training.update import Updater, enough_memory
 from suguk.training.validate import Validation, Validator
 
 RECORD_EVERY = 20  # updates; only then does the loop wait for the device
@@ -58,10 +56,7 @@ class Loop:
             config.seed,
             batch_sentences=config.batch_sentences,
         )
-        self.dtype = precision(config.precision, self.device)
-        keep_freed_memory()
-        self.parameters = list(self.model.parameters())
-        self.optimizer = optimizer(config, self.parameters)
+        self.updater = Updater(self.model, config, self.device)
         # Sums since the last record: negative log likelihood, gradient norms.
         self.running = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.progress = Progress() if saved is None else saved.progress
@@ -75,7 +70,7 @@ class Loop:
     def _restore(self, saved: Saved) -> None:
         path = checkpoint.state_path(self.folder)
         copy_weights(saved.part("model."), self.model, path)
-        restore(self.optimizer, saved.part("optimizer."), str(path))
+        restore(self.updater.optimizer, saved.part("optimizer."), str(path))
         self.running.copy_(saved.tensors["running"])
         checkpoint.restore_random(saved.tensors, self.device)
 
@@ -133,25 +128,14 @@ class Loop:
 
     def _update(self) -> None:
         batch = self.dataset.batch(self.order[self.progress.index])
-        set_rate(self.optimizer, self.progress.lr)
-        with self._autocast(), _memory(self.config.batch_tokens):
-            loss = self.model.loss(
-                *to_device(batch, self.device), label_smoothing=self.config.label_smoothing
-            )
-            parts = loss.tokens if self.config.loss_per == "token" else len(batch.rows)
-            torch.autograd.backward(loss.total / parts)
-        norm = clip(self.optimizer, self.parameters, self.config.clip or math.inf)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        with enough_memory(self.config.batch_tokens):
+            loss, norm = self.updater(*to_device(batch, self.device), lr=self.progress.lr)
         self.running += torch.stack([loss.nll.double(), norm.double()])
         counts = self.progress.counts
         counts.updates += 1
         counts.tokens += loss.tokens
         counts.real += int(batch.source_lengths.sum() + batch.target_lengths.sum())
         counts.padded += batch.source.size + batch.target.size
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
 
     def _record(self) -> None:
         """Read the sums off the device, write them down, begin anew."""
@@ -254,19 +238,6 @@ class Loop:
         self.log.sync()
         self.progress.elapsed, self.progress.metrics_bytes = self.clock.elapsed(), self.log.length
         state: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}
-        state |= {f"optimizer.{name}": value for name, value in tensors(self.optimizer).items()}
+        state |= {f"optimizer.{name}": value for name, value in tensors(self.updater.optimizer).items()}
         state |= checkpoint.random_states(self.device)
         checkpoint.write_state(self.folder, self.progress, {**state, "running": self.running})
-
-
-@contextmanager
-def _memory(batch_tokens: int) -> Iterator[None]:
-    """A GPU's full memory as a UserError with the cure."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"a batch of {batch_tokens:,} tokens does not fit into the memory of the GPU",
-            where="train.batch_tokens",
-            hint=f"--set train.batch_tokens={max(batch_tokens // 2, 1)}",
-        ) from None

@@ -13,6 +13,7 @@ import torch
 from suguk import config as settings
 from suguk import files
 from suguk.config import Config, TrainConfig
+from suguk.data import cache
 from suguk.data.batch import Dataset
 from suguk.data.check import write_problems
 from suguk.data.prepare import Prepared, prepare
@@ -117,7 +118,9 @@ def resume(
 def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
     config, folder = job.config, job.folder
     device = torch.device(pick_device(config.train.device))
-    dataset = Dataset(job.source.encode_batch(job.train.sources), job.target.encode_batch(job.train.targets))
+    dataset = Dataset.flat(
+        cache.token_ids(job.source, job.train.sources), cache.token_ids(job.target, job.train.targets)
+    )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Interrupt() as interrupt:
         torch.manual_seed(config.train.seed)
         model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)

@@ -1,0 +1,121 @@
+"""What was computed from data, kept on disk for the next run: vocabularies and token ids.
+
+An entry is a folder named by the sha256 of all that it depends on, texts included: it can be out of use, never out of
+date. It appears whole or not at all, and is used or not without a word: no training fails for the sake of its cache.
+
+The place is `suguk` under $XDG_CACHE_HOME or ~/.cache; SUGUK_CACHE names another one, or `off`. It may be deleted at
+any time.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suguk import files
+from suguk.errors import UserError
+from suguk.fields import TextField
+
+VERSION = 1  # of what entries hold
+LIMIT = 2**30  # bytes of all entries; those unused for longest go first
+
+
+def place() -> Path | None:
+    """The folder of the cache; None where there is to be none."""
+    named = os.environ.get("SUGUK_CACHE", "")
+    if named.lower() == "off":
+        return None
+    if named:
+        return Path(named)
+    above = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(above) if above else Path.home() / ".cache") / "suguk"
+    except RuntimeError:  # no home
+        return None
+
+
+def key(*parts: Any) -> str:
+    """sha256 of JSON values, and of the versions of suguk and of the library that makes tokenizers."""
+    versions = [VERSION, *(metadata.version(name) for name in ("suguk", "tokenizers"))]
+    return hashlib.sha256(json.dumps([versions, *parts]).encode()).hexdigest()
+
+
+def digest(*columns: Sequence[str]) -> str:
+    """sha256 of texts, row by row."""
+    found = hashlib.sha256()
+    for row in zip(*columns, strict=True):
+        found.update(("\x00".join(row) + "\x01").encode())
+    return found.hexdigest()
+
+
+def find(name: str) -> Path | None:
+    """The folder of an entry, marked as used now."""
+    folder = place()
+    if folder is None or not (folder / name).is_dir():
+        return None
+    try:
+        os.utime(folder / name)
+    except OSError:
+        return None
+    return folder / name
+
+
+def keep(name: str, contents: Mapping[str, bytes]) -> None:
+    """Write an entry, and make room if there are too many. Nothing happens where that is impossible."""
+    folder = place()
+    if folder is None:
+        return
+    try:
+        files.write_folder(folder / name, contents)
+        _prune(folder)
+    except (UserError, OSError):  # full, read-only, or another process was faster
+        return
+
+
+def forget(entry: Path) -> None:
+    """Remove an entry that turned out to be damaged."""
+    shutil.rmtree(entry, ignore_errors=True)
+
+
+def _prune(folder: Path) -> None:
+    entries = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda e: e.stat().st_mtime)
+    sizes = [sum(file.stat().st_size for file in entry.iterdir()) for entry in entries]
+    total = sum(sizes)
+    for entry, size in zip(entries, sizes, strict=True):
+        if total <= LIMIT:
+            return
+        forget(entry)
+        total -= size
+
+
+def token_ids(field: TextField, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """`field.encode_batch` in one array, and the length of each row. From the cache the array is memory-mapped."""
+    name = key("ids", field.to_json(), digest(texts))
+    entry = find(name)
+    if entry is not None:
+        try:
+            ids, lengths = (np.load(entry / f"{part}.npy", mmap_mode="r") for part in ("ids", "lengths"))
+            if len(lengths) == len(texts) and len(ids) == lengths.sum():
+                return ids, lengths
+        except (OSError, ValueError, EOFError):
+            pass
+        forget(entry)
+    rows = field.encode_batch(texts)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    ids = np.concatenate([*rows, np.empty(0, np.int32)]).astype(np.int32)
+    keep(name, {"ids.npy": _npy(ids), "lengths.npy": _npy(lengths)})
+    return ids, lengths
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()

@@ -1,0 +1,97 @@
+"""Projection and cross-entropy in pieces against the definition."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from suguk.kernels import projection, reference
+
+R, V = 7, 13
+
+
+def drawn(tokens: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    readout, weight, bias = (
+        torch.randn(shape, dtype=dtype, requires_grad=True) for shape in ((tokens, R), (V, R), (V,))
+    )
+    return readout, weight, bias, torch.randint(0, V, (tokens,))
+
+
+def results(module: object, tokens: int, dtype: torch.dtype, smoothing: float) -> list[Tensor]:
+    readout, weight, bias, targets = drawn(tokens, dtype)
+    total, nll = module.cross_entropy(  # type: ignore[attr-defined]
+        readout, weight, bias, targets, label_smoothing=smoothing
+    )
+    assert not nll.requires_grad
+    return [total, nll, *torch.autograd.grad(0.3 * total, [readout, weight, bias])]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("tokens", [1, 2, 29])
+@pytest.mark.parametrize(("chunk", "group"), [(1, 1), (2 * V, 5 * V), (2**20, 2**23)])
+def test_is_the_reference(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, group: int, tokens: int, smoothing: float
+) -> None:
+    monkeypatch.setattr(projection, "CHUNK", chunk)
+    monkeypatch.setattr(projection, "GROUP", group)
+    for dtype, atol in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
+        found, wanted = (results(module, tokens, dtype, smoothing) for module in (projection, reference))
+        for a, b in zip(found, wanted, strict=True):
+            assert a.dtype == b.dtype
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=atol)
+
+
+def test_gradcheck() -> None:
+    *parts, targets = drawn(5, torch.float64)
+
+    def total(readout: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return projection.cross_entropy(readout, weight, bias, targets, label_smoothing=0.2)[0]
+
+    assert torch.autograd.gradcheck(total, tuple(parts))
+
+
+def test_only_what_needs_a_gradient_gets_one() -> None:
+    readout, weight, bias, targets = drawn(5, torch.float64)
+    with torch.no_grad():
+        total, _ = projection.cross_entropy(readout, weight, bias, targets)
+    assert not total.requires_grad
+    total, _ = projection.cross_entropy(readout, weight.detach(), bias.detach(), targets)
+    torch.autograd.backward(total)
+    assert readout.grad is not None
+    assert weight.grad is None
+
+
+def test_bfloat16_is_near_float32() -> None:
+    """Products in bfloat16 have 8 bits: 2 % of the largest gradient."""
+    wanted = results(reference, 29, torch.float32, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = results(projection, 29, torch.float32, 0.1)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).abs().max() <= 0.02 * b.abs().max()
+
+
+def test_a_hopeless_target_has_a_finite_loss() -> None:
+    weight = torch.tensor([[1000.0], [-1000.0]], requires_grad=True)
+    readout = torch.ones(1, 1, requires_grad=True)
+    total, nll = projection.cross_entropy(readout, weight, torch.zeros(2), torch.tensor([1]))
+    assert float(nll) == 2000.0
+    torch.autograd.backward(total)
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [[1.0], [-1.0]]
+
+
+def test_no_more_than_a_group_of_logits_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "CHUNK", 4 * V)
+    monkeypatch.setattr(projection, "GROUP", 8 * V)
+    sizes: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.numel())
+        return tensor
+
+    kept = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    readout, weight, bias, targets = drawn(1000, torch.float32)
+    with kept:
+        projection.cross_entropy(readout, weight, bias, targets)
+    assert max(sizes) == 1000 * R  # the readout's gradient, nothing as wide as the vocabulary
