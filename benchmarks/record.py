@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ def _multi30k(recipe: str, *settings: str) -> Run:
         ("multi30k/val.en", "multi30k/val.de"),
         ("multi30k/test_2016_flickr.en", "multi30k/test_2016_flickr.de"),
         recipe,
-        ("data.lowercase=true", "train.precision=bf16", *settings),
+        ("data.lowercase=true", *settings),
         ("--lowercase",),
     )
 
@@ -62,7 +61,7 @@ VARIANTS = {
 
 RUNS: dict[str, Run] = {
     "multi30k-small": _multi30k("small", "train.minutes=30"),
-    "cmudict-chars": _table("cmudict", "chars", "train.minutes=30", "train.precision=bf16"),
+    "cmudict-chars": _table("cmudict", "chars", "train.minutes=30"),
     **{
         f"addition-{name}": _table("addition", BOOK, "train.epochs=25", *more)
         for name, more in VARIANTS.items()
@@ -101,14 +100,19 @@ def execute(name: str, data: Path, out: Path) -> dict[str, Any]:
         print("$", " ".join(command), file=sys.stderr, flush=True)
         began = time.monotonic()
         with (out / f"{name}.log").open("a", encoding="utf-8") as log:
-            done = subprocess.run(
-                [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=log, text=True, check=False
+            child = subprocess.Popen(
+                [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=log, text=True
             )
-        if done.returncode:
-            raise SystemExit(f"{name}: exit status {done.returncode}, see {out / f'{name}.log'}")
-        row["steps"].append({"command": " ".join(command), "seconds": round(time.monotonic() - began, 1)})
-    row["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-    row["evaluation"] = json.loads(done.stdout)
+            assert child.stdout is not None
+            printed = child.stdout.read()
+            _, status, used = os.wait4(child.pid, 0)  # the peak of this process, not of all so far
+            child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise SystemExit(f"{name}: exit status {child.returncode}, see {out / f'{name}.log'}")
+        step = {"command": " ".join(command), "seconds": round(time.monotonic() - began, 1)}
+        row["steps"].append({**step, "peak_memory_mb": round(used.ru_maxrss / 1024)})
+    row["peak_memory_mb"] = max(step["peak_memory_mb"] for step in row["steps"])
+    row["evaluation"] = json.loads(printed)
     (out / f"{name}.json").write_text(json.dumps(row, ensure_ascii=False, indent=1), encoding="utf-8")
     return row
 

@@ -72,5 +72,10 @@ def test_memory_grows_with_the_model_the_batch_and_the_vocabulary() -> None:
     assert base > 16 * size.parameters(made, 8009, 8009)
     assert size.memory(made, 8009, 8009, 2048, 15.0) > base
     assert size.memory(made, 8009, 16001, 1024, 15.0) > base
+    wide, narrow = (
+        size.memory(made, 8009, target, 10**6, 15.0) - 18 * size.parameters(made, 8009, target)
+        for target in (16001, 8009)
+    )
+    assert wide == narrow  # a large batch holds no more logits for a larger vocabulary
     assert size.memory(made, 8009, 8009, 1024, 150.0) > base
     assert size.memory(made.model_copy(update={"hidden": 640}), 8009, 8009, 1024, 15.0) > base

@@ -214,6 +214,6 @@ def _table(statistics: dict[str, Any]) -> Iterator[str]:
         )
     yield (
         f"model: {statistics['parameters']:,} parameters; training needs about "
-        f"{statistics['memory_bytes'] / 1e6:,.0f} MB beside the libraries (an estimate: 16 bytes a parameter and the "
+        f"{statistics['memory_bytes'] / 1e6:,.0f} MB beside the libraries (an estimate: 18 bytes a parameter and the "
         "activations of one batch)"
     )

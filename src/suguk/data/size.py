@@ -4,6 +4,7 @@ from suguk.config import ModelConfig
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-reset-before": 3}
 FLOAT = 4  # bytes
+LOGITS = 2**23  # of one group: see kernels/projection.py
 
 
 def parameters(config: ModelConfig, source_size: int, target_size: int) -> int:
@@ -29,17 +30,16 @@ def memory(
 ) -> int:
     """Bytes that training needs beside the libraries: an estimate, to see whether it fits, not a measurement.
 
-    Weights, gradients and the two moments of Adam: 16 bytes a weight. For each token of a batch: logits, log
-    probabilities and their gradient; gates and states of every layer, kept for the backward pass and met by as many
-    gradients; additive attention's inner layer over the source.
+    Weights, gradients and the two moments of Adam, 16 bytes a weight, and 2 for a copy in bfloat16. For each token of a
+    batch: gates and states of every layer, kept for the backward pass and met by as many gradients; embeddings;
+    attention weights over the source. Of logits only a group is held, whatever the batch (`kernels.projection`).
     """
     layers = config.layers + (config.encoder_layers or config.layers) * config.directions
-    token: float = (
-        3 * target_size + 2 * layers * (GATES[config.cell] + 2) * config.hidden + 6 * config.embedding
+    token = 2 * layers * (GATES[config.cell] + 2) * config.hidden + 6 * config.embedding + 3 * source_length
+    logits = min(batch_tokens * target_size, LOGITS)
+    return int(
+        18 * parameters(config, source_size, target_size) + FLOAT * batch_tokens * token + FLOAT * logits
     )
-    if "additive" in (config.attention, config.local_score if config.attention.startswith("local") else ""):
-        token += 3 * source_length * (config.attention_size or config.hidden)
-    return int(16 * parameters(config, source_size, target_size) + FLOAT * batch_tokens * token)
 
 
 def _cell(config: ModelConfig, inputs: int, hidden: int) -> int:
