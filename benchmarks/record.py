@@ -14,7 +14,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +46,10 @@ def _table(name: str, recipe: str | None, *settings: str) -> Run:
     return Run((f"{name}/train.tsv",), (f"{name}/valid.tsv",), (f"{name}/test.tsv",), recipe, settings)
 
 
+def _on_validation(run: Run) -> Run:
+    return run._replace(test=run.valid)
+
+
 # Sizes and vocabularies scaled down to 29,000 pairs, and little time spent on validation; all else is the paper's.
 PAPER = (
     "model.hidden=256", "train.minutes=10", "train.epochs=1000", "train.batch_tokens=1024", "train.early_stopping=0",
@@ -59,6 +64,10 @@ VARIANTS = {
     "attention": ("model.attention=dot",),
 }
 
+PRECISION: dict[str, Callable[..., Run]] = {
+    "multi30k": partial(_multi30k, "small", "train.epochs=4", "train.schedule=linear"),
+    "cmudict": partial(_table, "cmudict", "chars", "train.epochs=3", "train.schedule=linear"),
+}
 RUNS: dict[str, Run] = {
     "multi30k-small": _multi30k("small", "train.minutes=30"),
     "cmudict-chars": _table("cmudict", "chars", "train.minutes=30"),
@@ -74,6 +83,15 @@ RUNS: dict[str, Run] = {
     ),
     "multi30k-luong2015": _multi30k("luong2015", *PAPER, "model.embedding=256"),
     "multi30k-luong2015-local-p": _multi30k("luong2015-local-p", *PAPER, "model.embedding=256"),
+    # Is bfloat16 harmless? The same few epochs in both, three seeds each; scored on validation, as it decides something.
+    **{
+        f"precision-{task}-{precision}-{seed}": _on_validation(
+            make(f"train.precision={precision}", f"train.seed={seed}")
+        )
+        for task, make in PRECISION.items()
+        for precision in ("bf16", "fp32")
+        for seed in (1, 2, 3)
+    },
 }
 
 

@@ -118,6 +118,16 @@ def test_the_same_graph_twice() -> None:
     close(torch.autograd.grad(2 * outputs.sum(), [weight]), tuple(2 * part for part in first), 1e-12)
 
 
+def test_walks_through_different_parts_of_a_graph() -> None:
+    weight, xs = drawn(OUT, IN), [drawn(B, 1, IN) for _ in range(T)]
+    with Steps(T, weight.device):
+        outputs = [linear(x, weight) for x in xs]
+    torch.autograd.grad(outputs[1].sum(), [xs[1]], retain_graph=True)  # does not come by the weight
+    for t in (0, 2):
+        found = torch.autograd.grad(outputs[t].sum(), [weight], retain_graph=True)
+        close(found, torch.autograd.grad(torch.nn.functional.linear(xs[t], weight).sum(), [weight]), 1e-12)
+
+
 def test_without_gradients_nothing_is_kept() -> None:
     weight, x = drawn(OUT, IN), torch.randn(B, 1, IN, dtype=torch.float64)
     with torch.no_grad(), Steps(T, weight.device) as loop:

@@ -66,7 +66,7 @@ class Shared:
         self.bias = None if bias is None else bias.detach().to(dtype)
         self.steps, self.used = steps, 0
         self.inputs = self.grads = torch.empty(0)
-        self.walked: set[int] = set()
+        self.walk, self.walked = -1, set[int]()  # a walk back through the graph, and the steps it has come by
         self.gate: Tensor | None = None
         parts = [part for part in (matrix, bias) if part is not None]
         if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
@@ -97,6 +97,9 @@ class Shared:
         """Note dy of a step; dx."""
         if not len(self.grads):
             self.grads = dy.new_empty(self.steps, *dy.shape, dtype=self.matrix.dtype)
+        walk = torch._C._current_graph_task_id()
+        if walk != self.walk:
+            self.walk, self.walked = walk, set()
         self.walked.add(step)
         kept = self.grads[step]
         kept.copy_(dy)
