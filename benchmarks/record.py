@@ -83,7 +83,7 @@ RUNS: dict[str, Run] = {
     ),
     "multi30k-luong2015": _multi30k("luong2015", *PAPER, "model.embedding=256"),
     "multi30k-luong2015-local-p": _multi30k("luong2015-local-p", *PAPER, "model.embedding=256"),
-    # Is bfloat16 harmless? The same few epochs in both, three seeds each; scored on validation, as it decides something.
+    # Is bfloat16 harmless? The same few epochs in both, three seeds each, scored on validation: it decides something.
     **{
         f"precision-{task}-{precision}-{seed}": _on_validation(
             make(f"train.precision={precision}", f"train.seed={seed}")

@@ -59,9 +59,9 @@ def test_the_table_and_the_users_pairs(tables: tuple[Path, Path]) -> None:
     ("words", "message"),
     [
         (["--recipe", "smal"], "did you mean small?"),
-        (["--updates", "0"], "x>=1"),
+        (["--updates", "0"], "greater than or equal to 1"),
         (["--set", "model.hiden=3"], "did you mean model.hidden?"),
-        (["--set", "model.attention=dot"], "use general"),
+        (["--set", "model.input_feeding=true"], "found attend = between"),
         (["a", "b", "c"], "found 3 paths"),
         (["--recipe", "chars", "--set", "train.device=abacus"], "auto, cpu, cuda or cuda:N"),
     ],

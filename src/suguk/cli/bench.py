@@ -27,7 +27,7 @@ Recipes = Annotated[
 DataOrNone = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[DATA...]", help=f"{values.DATA_HELP}  [default: generated pairs]", show_default=False
+        metavar="DATA...", help=f"{values.DATA_HELP}  [default: generated pairs]", show_default=False
     ),
 ]
 Updates = Annotated[int, typer.Option(metavar="N", min=1, help="Updates that are timed, for each recipe.")]
@@ -68,7 +68,7 @@ def bench(
     """Measure how fast this machine trains recipes.
 
     Makes some updates of each recipe's training, in a process of its own, on DATA or on generated pairs: sentences
-    like Multi30k's, for `chars` words. Nothing is saved. GFLOP are those of the matrix products with real
+    like Multi30k's, for `chars` words. No model is kept. GFLOP are those of the matrix products with real
     tokens alone; their share is of what a product of two matrices of 2048 × 2048 reaches in the same type.
 
     \b

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from suguk.config import Config, ModelConfig
+from suguk.data import cache
 from suguk.data.batch import Batch, Dataset, Rows, Sampler
 from suguk.data.prepare import prepare
 from suguk.fields import SPECIALS
@@ -155,9 +156,8 @@ def prepared(config: Config, note: Callable[[str], object]) -> Corpus:
     found = prepare(config)
     for choice in found.choices:
         note(choice)
-    dataset = Dataset(
-        found.source.encode_batch(found.train.sources), found.target.encode_batch(found.train.targets)
-    )
+    sides = (found.source, found.train.sources), (found.target, found.train.targets)
+    dataset = Dataset.flat(*(cache.token_ids(field, texts) for field, texts in sides))
     return Corpus(dataset, found.source.size, found.target.size)
 
 
