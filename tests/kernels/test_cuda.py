@@ -1,0 +1,74 @@
+"""The kernels on a GPU against the definition on the CPU. Skipped, visibly, where there is none."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from suguk.kernels import additive, fast, projection, reference
+from suguk.kernels.dropout import dropout
+from suguk.kernels.reference import GATES
+from suguk.training.precision import precision
+from tests.kernels.test_sequence import LENGTHS, drawn, mask_of, results
+from tests.model.compositions import Pairs, every, pairs, tiny
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+RAGGED = pairs((5, 1, 3), (4, 2, 4))
+GPU = torch.device("cuda")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps", LENGTHS)
+@pytest.mark.parametrize("kind", GATES)
+def test_sequences(kind: str, steps: int, reverse: bool) -> None:
+    inputs, state, weights = drawn(kind, LENGTHS[steps], torch.float64)
+    moved = (
+        inputs.detach().to(GPU).requires_grad_(),
+        tuple(part.detach().to(GPU).requires_grad_() for part in state),
+        type(weights)(*(part.detach().to(GPU).requires_grad_() for part in weights)),
+    )
+    for mask in (mask_of(LENGTHS[steps]), None):
+        wanted = results(reference.sequence, kind, mask, (inputs, state, weights), reverse)
+        on_gpu = None if mask is None else mask.to(GPU)
+        found = results(fast.sequence, kind, on_gpu, moved, reverse)
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-9)
+
+
+@every
+def test_losses_and_gradients_of_every_composition(composition: dict[str, Any]) -> None:
+    model = tiny(**composition)
+    wanted = model.loss(*RAGGED, label_smoothing=0.1).total
+    gradients = torch.autograd.grad(wanted, list(model.parameters()))
+    model = model.to(GPU)
+    found = model.loss(*Pairs(*(part.to(GPU) for part in RAGGED)), label_smoothing=0.1).total
+    torch.testing.assert_close(found.cpu(), wanted, rtol=0, atol=1e-9)
+    for a, b in zip(torch.autograd.grad(found, list(model.parameters())), gradients, strict=True):
+        torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-8)
+
+
+def test_small_kernels() -> None:
+    torch.manual_seed(0)
+    query, keys, v = (torch.randn(shape) for shape in ((5, 2, 7), (5, 3, 7), (7,)))
+    found = additive.energies(query.to(GPU), keys.to(GPU), v.to(GPU)).cpu()
+    torch.testing.assert_close(found, reference.additive(query, keys, v), rtol=1e-5, atol=1e-5)
+    readout, weight, bias, targets = (
+        torch.randn(29, 7),
+        torch.randn(13, 7),
+        torch.randn(13),
+        torch.randint(0, 13, (29,)),
+    )
+    totals = [
+        function(*(part.to(device) for part in (readout, weight, bias, targets)), label_smoothing=0.1)[
+            0
+        ].cpu()
+        for function, device in ((projection.cross_entropy, GPU), (reference.cross_entropy, "cpu"))
+    ]
+    torch.testing.assert_close(totals[0], totals[1], rtol=1e-4, atol=1e-4)
+    zeros = float((dropout(torch.ones(101, 97, device=GPU), 0.3, True) == 0).float().mean())
+    assert abs(zeros - 0.3) < 0.03
+
+
+def test_auto_is_bfloat16_where_the_gpu_has_it() -> None:
+    wanted = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    assert precision("auto", GPU) is wanted
