@@ -43,9 +43,10 @@ def results(run: Run, kind: str, mask: Tensor | None, drawing: Drawing, reverse:
     inputs, state, weights = drawing
     outputs, last = run(kind, inputs, mask, state, weights, reverse=reverse)
     generator = torch.Generator().manual_seed(1)
-    total = torch.zeros((), dtype=inputs.dtype)
+    total = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
     for part in (outputs, *last):
-        total = total + (part * torch.randn(part.shape, generator=generator, dtype=part.dtype)).sum()
+        weight = torch.randn(part.shape, generator=generator, dtype=part.dtype)
+        total = total + (part * weight.to(part.device)).sum()
     gradients = torch.autograd.grad(total, [inputs, *state, *weights])
     return (outputs, *last, *gradients)
 
