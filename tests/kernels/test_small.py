@@ -102,16 +102,3 @@ def test_lstm_step_is_the_reference() -> None:
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(lstm.step, (gates, c))
-
-
-@pytest.mark.parametrize("ends", [[4, 4], [4, 2]])
-def test_lstm_sequences_gradcheck(ends: list[int]) -> None:
-    torch.manual_seed(0)
-    projected = [torch.randn(4, 2, 12, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    u = [torch.randn(12, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    h0, c0 = (torch.randn(2, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
-
-    def run(h0: Tensor, c0: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        return lstm.sequences((False, True), torch.tensor(ends), h0, c0, rest[:2], rest[2:])
-
-    assert torch.autograd.gradcheck(run, (h0, c0, *projected, *u))

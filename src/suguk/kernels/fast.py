@@ -1,43 +1,20 @@
-"""Fast twins of `reference`: whole sequences over ragged batches, in one direction or two side by side.
+"""Fast twins of `reference`: PyTorch's fused whole-sequence recurrences, made right for ragged batches.
 
-Shapes: B batch, T steps, I input, H hidden, G gates, D directions.
+Shapes: B batch, T steps, I input, H hidden, G gates.
 
-On a CPU the LSTM has kernels of our own (`lstm`), and the other cells make one product of all inputs and one of all
-gradients of a matrix (`steps`). On a GPU they are cuDNN's, where a padded batch gives the last state at the pad instead
-of at the true end: so a row's outputs are read at its true end, and an LSTM's c, which cuDNN does not return for each
+Packed sequences leave the fast path on CPU, and a padded batch gives the last state at the pad instead of at the
+true end. Here a row's outputs are read at its true end; an LSTM's c, which the fused call does not return for each
 step, is carried through the padding by one extra input column that opens the forget gate and closes the input gate.
 """
-
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from suguk.kernels import lstm, steps
+from suguk.kernels import steps
 from suguk.kernels.reference import CellState, Weights
 
 SHUT = 1e4  # far beyond any gate's sum: sigmoid(±SHUT + sum) is exactly 0 or 1 in float32
-
-
-class Run(NamedTuple):
-    """A direction: where it starts, each [B, H], its weights, and whether it goes from the end to the start."""
-
-    state: CellState
-    weights: Weights
-    reverse: bool = False
-
-
-def sequences(
-    kind: str, inputs: Tensor, mask: Tensor | None, runs: Sequence[Run]
-) -> list[tuple[Tensor, CellState]]:
-    """`reference.sequence` of every run over the same inputs."""
-    if inputs.device.type == "cuda" and kind != "gru-reset-before":  # cuDNN has no form of the latter
-        return [_cudnn(kind, inputs, mask, run) for run in runs]
-    if kind == "lstm":
-        return _lstm(inputs, mask, runs)
-    return [_stepwise(kind, inputs, mask, run) for run in runs]
 
 
 def sequence(
@@ -50,46 +27,8 @@ def sequence(
     reverse: bool = False,
 ) -> tuple[Tensor, CellState]:
     """As `reference.sequence`, same arguments and results."""
-    return sequences(kind, inputs, mask, [Run(state, weights, reverse)])[0]
-
-
-def _lstm(inputs: Tensor, mask: Tensor | None, runs: Sequence[Run]) -> list[tuple[Tensor, CellState]]:
-    batch, length = inputs.shape[:2]
-    ends = inputs.new_full((batch,), length, dtype=torch.long) if mask is None else mask.sum(1)
-    kind = inputs.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
-    wide = torch.promote_types(inputs.dtype, torch.float32)
-    ordered = inputs.transpose(0, 1).to(dtype).contiguous()
-    projected = [F.linear(ordered, run.weights.ih, run.weights.bias_ih + run.weights.bias_hh) for run in runs]
-    h0, c0 = (torch.stack([run.state[part] for run in runs]) for part in range(2))
-    found = lstm.sequences(
-        tuple(run.reverse for run in runs),
-        ends,
-        h0.to(dtype),
-        c0.to(wide),
-        [part.to(dtype) for part in projected],
-        [run.weights.hh.to(dtype) for run in runs],
-    )
-    return [(h.transpose(0, 1), (last_h, last_c)) for h, last_h, last_c in zip(*found, strict=True)]
-
-
-def _stepwise(kind: str, inputs: Tensor, mask: Tensor | None, run: Run) -> tuple[Tensor, CellState]:
-    weights, state, length = run.weights, run.state, inputs.shape[1]
-    projected = F.linear(inputs, weights.ih, weights.bias_ih).unbind(1)
-    outputs = list(projected)
-    with steps.Steps(length, inputs.device):
-        for t in reversed(range(length)) if run.reverse else range(length):
-            new = steps.cell(kind, projected[t], None, state, weights)
-            if mask is not None:
-                real = mask[:, t, None]
-                new = tuple(torch.where(real, *both) for both in zip(new, state, strict=True))
-            outputs[t], state = new[0], new
-    stacked = torch.stack(outputs, dim=1)
-    return (stacked if mask is None else stacked * mask.unsqueeze(-1)), state
-
-
-def _cudnn(kind: str, inputs: Tensor, mask: Tensor | None, run: Run) -> tuple[Tensor, CellState]:
-    state, weights, reverse = run
+    if kind == "gru-reset-before":  # no fused form of it exists
+        return _stepwise(kind, inputs, mask, state, weights, reverse=reverse)
     if mask is None:
         flipped = inputs.flip(1) if reverse else inputs
         outputs, last = _fused(kind, flipped, state, weights)
@@ -105,6 +44,24 @@ def _cudnn(kind: str, inputs: Tensor, mask: Tensor | None, run: Run) -> tuple[Te
     last = (outputs[rows, end], *last[1:])
     outputs = outputs * mask.unsqueeze(-1)
     return (outputs if order is None else _reorder(outputs, order)), last
+
+
+def _stepwise(
+    kind: str, inputs: Tensor, mask: Tensor | None, state: CellState, weights: Weights, *, reverse: bool
+) -> tuple[Tensor, CellState]:
+    """`reference.sequence` with one product of all inputs, and one of all gradients of a matrix."""
+    length = inputs.shape[1]
+    projected = F.linear(inputs, weights.ih, weights.bias_ih).unbind(1)
+    outputs = list(projected)
+    with steps.Steps(length, inputs.device):
+        for t in reversed(range(length)) if reverse else range(length):
+            new = steps.cell(kind, projected[t], None, state, weights)
+            if mask is not None:
+                real = mask[:, t, None]
+                new = tuple(torch.where(real, *both) for both in zip(new, state, strict=True))
+            outputs[t], state = new[0], new
+    stacked = torch.stack(outputs, dim=1)
+    return (stacked if mask is None else stacked * mask.unsqueeze(-1)), state
 
 
 def backwards(mask: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from suguk.kernels.dropout import dropout
-from suguk.kernels.fast import Run, backwards, sequences
+from suguk.kernels.fast import backwards
 from suguk.kernels.reference import CellState
 from suguk.model.cells import Cell
 from suguk.model.inputs import TokenEmbedding
@@ -72,11 +72,10 @@ class Encoder(nn.Module):
 
     @staticmethod
     def _layer(ways: nn.Module, x: Tensor, mask: Tensor) -> tuple[Tensor, CellState]:
-        cells = [cell for cell in ways.children() if isinstance(cell, Cell)]
-        runs = [
-            Run(cell.initial(x, x.shape[0]), cell.weights, reverse=way == 1) for way, cell in enumerate(cells)
-        ]
-        found = sequences(cells[0].kind, x, mask, runs)
+        found = []
+        for way, cell in enumerate(ways.children()):
+            assert isinstance(cell, Cell)
+            found.append(cell.sequence(x, mask, cell.initial(x, x.shape[0]), reverse=way == 1))
         outputs = torch.cat([y for y, _ in found], dim=-1)
         return outputs, tuple(
             torch.cat(parts, dim=-1) for parts in zip(*(last for _, last in found), strict=True)
