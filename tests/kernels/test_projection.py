@@ -81,7 +81,9 @@ def test_a_hopeless_target_has_a_finite_loss() -> None:
     assert weight.grad.tolist() == [[1.0], [-1.0]]
 
 
-def test_no_more_than_a_group_of_logits_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_as_large_as_the_logits_is_kept_for_the_backward_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(projection, "CHUNK", 4 * V)
     monkeypatch.setattr(projection, "GROUP", 8 * V)
     sizes: list[int] = []
@@ -94,4 +96,4 @@ def test_no_more_than_a_group_of_logits_is_held(monkeypatch: pytest.MonkeyPatch)
     readout, weight, bias, targets = drawn(1000, torch.float32)
     with kept:
         projection.cross_entropy(readout, weight, bias, targets)
-    assert max(sizes) == 1000 * R  # the readout's gradient, nothing as wide as the vocabulary
+    assert max(sizes) == 1000 * R  # the gradient of the readout

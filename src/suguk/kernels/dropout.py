@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014) with sixteen random bits a value: on a CPU several times faster than PyTorch's."""
+"""Dropout (Srivastava et al. 2014) with sixteen random bits a value, for processors."""
 
 import torch
 from torch import Tensor

@@ -66,8 +66,8 @@ def _stepwise(
 
 def backwards(mask: Tensor) -> Tensor:
     """Positions that reverse each row's real steps and leave its padding in place. mask, result: [B, T]."""
-    steps = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    return torch.where(mask, mask.sum(1, keepdim=True) - 1 - steps, steps)
+    index = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    return torch.where(mask, mask.sum(1, keepdim=True) - 1 - index, index)
 
 
 def _reorder(values: Tensor, order: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Shapes: N tokens, R readout, V vocabulary.
 
 The logits of a few tokens at a time live in one small buffer; in the forward pass already their gradient, softmax minus
 target, is made of them in place. The products with that gradient follow for a larger group of tokens. So no more than
-GROUP values of [N, V] are ever held, and nothing is computed twice.
+GROUP values of [N, V], and CHUNK in float32, are held at a time, and nothing is computed twice.
 """
 
 from typing import Any
@@ -47,7 +47,7 @@ class _CrossEntropy(torch.autograd.Function):
         d_weight: Tensor | None = None
         d_bias, total, nll = (readout.new_zeros(shape, dtype=wide) for shape in (bias.shape, (), ()))
         group = max(GROUP // len(weight), 1)
-        d = x.new_empty(min(group, len(x)), len(weight))
+        d = x.new_empty(min(group, len(x)) if train else 0, len(weight))
         for begin in range(0, len(x), group):
             part = slice(begin, begin + group)
             rows = x[part]

@@ -73,7 +73,7 @@ class Shared:
             self.gate = _Gate.apply(self, *parts)  # type: ignore[no-untyped-call]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: [B, Q, I] → [B, Q, O]; with one matrix a row Q is any, else Q is 1."""
+        """x: [B, Q, I] → [B, Q, O]."""
         if self.gate is None and not (torch.is_grad_enabled() and x.requires_grad):
             return self.product(x.to(self.matrix.dtype))
         result: Tensor = _Multiply.apply(x, self.gate, self)  # type: ignore[no-untyped-call]

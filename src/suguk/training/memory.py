@@ -11,8 +11,8 @@ LARGEST = 2**25  # bytes of a block that still comes from the heap: the most tha
 def keep_freed_memory() -> None:
     """Keep what one update frees for the next one, where the C library is glibc; elsewhere do nothing.
 
-    By default glibc returns large blocks to the system, which hands them out again page by page, zeroed: on the job of
-    benchmarks/job.toml 8,000 page faults an update, a fifth of its time.
+    By default glibc returns large blocks to the system, which hands them out again page by page, zeroed, at every
+    update.
     """
     if not sys.platform.startswith("linux"):
         return
