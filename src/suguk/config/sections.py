@@ -210,6 +210,13 @@ class TrainConfig(Section):
     )
     clip: float = Field(5.0, ge=0, description="largest norm of the gradient; 0: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread evenly over the vocabulary")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay, at each update, of a moving average of the weights, which then is what is validated "
+        "and kept (Polyak and Juditsky 1992); 0: none",
+    )
     seed: int = Field(
         1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout"
     )

@@ -1,7 +1,7 @@
 """What a resume needs, in one file that is replaced whole: `training/state.safetensors`. And `metrics.jsonl`.
 
-Tensors: `model.*` (current weights), `optimizer.<i>.*`, `rng.cpu` and `rng.cuda`, `running` (sums since the
-last record). The rest, `Progress`, is JSON in the file's metadata.
+Tensors: `model.*` (current weights), `average.*` (with train.ema), `optimizer.<i>.*`, `rng.cpu` and `rng.cuda`,
+`running` (sums since the last record). The rest, `Progress`, is JSON in the file's metadata.
 """
 
 import dataclasses

@@ -7,6 +7,7 @@ stopped anywhere and resumed makes the same updates, on a CPU bit for bit.
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from suguk.evaluation.metrics import better
 from suguk.run_directory import copy_weights, write_weights
 from suguk.trained import TrainedModel
 from suguk.training import checkpoint
+from suguk.training.average import Average
 from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
 from suguk.training.clock import Clock
 from suguk.training.display import Display, Status
@@ -57,6 +59,7 @@ class Loop:
             batch_sentences=config.batch_sentences,
         )
         self.updater = Updater(self.model, config, self.device)
+        self.average = Average(self.model, config.ema) if config.ema else None
         # Sums since the last record: negative log likelihood, gradient norms.
         self.running = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.progress = Progress() if saved is None else saved.progress
@@ -70,6 +73,9 @@ class Loop:
     def _restore(self, saved: Saved) -> None:
         path = checkpoint.state_path(self.folder)
         copy_weights(saved.part("model."), self.model, path)
+        if self.average is not None:
+            with self.average.instead():
+                copy_weights(saved.part("average."), self.model, path)
         restore(self.updater.optimizer, saved.part("optimizer."), str(path))
         self.running.copy_(saved.tensors["running"])
         checkpoint.restore_random(saved.tensors, self.device)
@@ -115,6 +121,8 @@ class Loop:
         self._update()
         progress.step += 1
         progress.index += 1
+        if self.average is not None:
+            self.average.update(progress.step)
         if progress.index == len(self.order):
             progress.epoch, progress.index = progress.epoch + 1, 0
             self.order = self._ordered()
@@ -183,13 +191,14 @@ class Loop:
         progress = self.progress
         if progress.counts.updates:
             self._record()
-        result = self.validator(self.trained)
-        progress.valid_seconds, progress.validated = result.seconds, progress.step
-        best = self._rank(result)
-        self._record_validation(result, best)
-        # The model first: a kill between the two only repeats this validation, with the same result.
-        if best:
-            write_weights(self.folder, self.model)
+        with nullcontext() if self.average is None else self.average.instead():
+            result = self.validator(self.trained)
+            progress.valid_seconds, progress.validated = result.seconds, progress.step
+            best = self._rank(result)
+            self._record_validation(result, best)
+            # The model first: a kill between the two only repeats this validation, with the same result.
+            if best:
+                write_weights(self.folder, self.model)
         self.save()
         self.display.validation(progress.step, progress.epochs, result, best=best)
 
@@ -239,5 +248,7 @@ class Loop:
         self.progress.elapsed, self.progress.metrics_bytes = self.clock.elapsed(), self.log.length
         state: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}
         state |= {f"optimizer.{name}": value for name, value in tensors(self.updater.optimizer).items()}
+        if self.average is not None:
+            state |= {f"average.{name}": value for name, value in self.average.tensors().items()}
         state |= checkpoint.random_states(self.device)
         checkpoint.write_state(self.folder, self.progress, {**state, "running": self.running})

@@ -37,7 +37,7 @@ Overrides = Mapping[str, Any] | Sequence[str]
 
 # What may differ when a run goes on: nothing that its saved state or its order of batches depends on. The data may
 # lie elsewhere; their fingerprint has to be the same.
-KEPT = {"optimizer", "batch_tokens", "batch_sentences", "seed", "valid_metric", "valid_samples"}
+KEPT = {"optimizer", "ema", "batch_tokens", "batch_sentences", "seed", "valid_metric", "valid_samples"}
 CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT} | {"data.train", "data.valid"}
 
 
