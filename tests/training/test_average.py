@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -14,22 +15,24 @@ from tests.training.tiny_task import TINY, records
 DECAY = 0.97
 
 
-def test_it_is_the_weighted_mean_of_the_weights_so_far() -> None:
-    torch.manual_seed(0)
-    model = nn.Linear(3, 5).double()
+def test_it_lags_a_fifth_behind_and_no_more_than_the_decay_allows() -> None:
+    """Of weights that grow by one every eighth update: the closed forms of both kinds of average."""
+    model = nn.Linear(1, 1).double()
     average = Average(model, DECAY)
-    history = []
-    for step in range(1, 5 * EVERY + 3):
-        with torch.no_grad():
-            model.weight.copy_(torch.randn(5, 3))
+    keep, turn = DECAY**EVERY, 0
+    for step in range(1, 100 * EVERY + 3):
+        nn.init.constant_(model.weight, step // EVERY)
         average.update(step)
-        if step % EVERY == 0:
-            history.append(model.weight.detach().clone())
-    weights = torch.tensor(
-        [DECAY ** (EVERY * back) for back in reversed(range(len(history)))], dtype=torch.float64
-    )
-    wanted = torch.einsum("t,tij->ij", weights / weights.sum(), torch.stack(history))
-    torch.testing.assert_close(average.tensors()["weight"], wanted, rtol=0, atol=1e-12)
+        if step % EVERY:
+            continue
+        n = step // EVERY
+        if 4 / (n + 3) >= 1 - keep:
+            turn, wanted = n, 0.8 * n + 0.2
+        else:  # 0.8 turn + 0.2 at the turn; the lag goes to keep / (1 - keep)
+            lag = keep / (1 - keep)
+            wanted = n - lag - (0.2 * turn - 0.2 - lag) * keep ** (n - turn)
+        assert float(average.tensors()["weight"]) == pytest.approx(wanted, abs=1e-9)
+    assert 1 < turn < 50
 
 
 def test_the_first_updates_are_followed_closely() -> None:

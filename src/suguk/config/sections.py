@@ -214,8 +214,8 @@ class TrainConfig(Section):
         0.0,
         ge=0,
         lt=1,
-        description="decay, at each update, of a moving average of the weights, which then is what is validated "
-        "and kept (Polyak and Juditsky 1992); 0: none",
+        description="most decay, at each update, of a moving average of the weights, which then is what is "
+        "validated and kept (Polyak and Juditsky 1992); 0: none",
     )
     seed: int = Field(
         1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout"

@@ -1,8 +1,13 @@
-"""Exponential moving average of the weights (Polyak and Juditsky 1992; with the start of Kingma and Ba 2015, §7.2).
+"""A moving average of the weights (Polyak and Juditsky 1992).
 
-    θ̄ = Σ_i β^(t−i) θ_i / Σ_i β^(t−i)
+With θ_n the weights at every eighth update:
 
-Noise of single updates cancels in θ̄, much as if the learning rate had been lowered, while θ goes on at full rate.
+    θ̄_n = (1 − s_n) θ̄_{n−1} + s_n θ_n,    s_n = max(4 / (n + 3), 1 − β^8)
+
+At first polynomial-decay averaging (Shamir and Zhang 2013; η = 3): θ̄ looks back over a fifth of the training so far,
+however long that is, so it forgets the beginning. Once that would be more than 1 / (1 − β) updates, an exponential
+average of β. Noise of single updates cancels in θ̄, much as if the learning rate had been lowered, while θ goes on at
+full rate.
 """
 
 from collections.abc import Iterator
@@ -11,14 +16,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-EVERY = 8  # updates between two θ_i: reading all weights at every one would cost a few hundredths of its time
+EVERY = 8  # updates: reading all weights after every one would cost a few hundredths of its time
+ETA = 3
 
 
 class Average:
     """θ̄ of a model's parameters."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """decay: β of one update, in (0, 1)."""
+        """decay: β, of one update, in (0, 1)."""
         self.decay = decay
         self.parameters = list(model.named_parameters())
         self.values = [parameter.detach().clone() for _, parameter in self.parameters]
@@ -27,7 +33,8 @@ class Average:
         """To be called after every update; step: updates so far. A function of the weights and of step alone."""
         if step > EVERY and step % EVERY:
             return
-        share = 1.0 if step <= EVERY else (1 - self.decay**EVERY) / (1 - self.decay**step)
+        count = max(step // EVERY, 1)  # before the first eighth update the average is the weights themselves
+        share = max((ETA + 1) / (count + ETA), 1 - self.decay**EVERY)
         weights = [parameter.detach() for _, parameter in self.parameters]
         torch._foreach_lerp_(self.values, weights, share)
 
