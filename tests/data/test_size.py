@@ -66,16 +66,22 @@ def test_of_any_model_that_can_be(drawn: dict[str, Any]) -> None:
     assert size.parameters(made, *sizes) == counted(made, sizes)
 
 
-def test_memory_grows_with_the_model_the_batch_and_the_vocabulary() -> None:
+def test_memory_grows_with_the_model_the_batch_the_vocabulary_and_an_average() -> None:
+    def memory(target: int = 8009, length: float = 15.0, **changes: object) -> int:
+        given = config.assignments(f"{name.replace('_', '.', 1)}={value}" for name, value in changes.items())
+        return size.memory(config.load("small", given), 8009, target, length)
+
     made = config.load("small").model
-    base = size.memory(made, 8009, 8009, 1024, 15.0)
-    assert base > 16 * size.parameters(made, 8009, 8009)
-    assert size.memory(made, 8009, 8009, 2048, 15.0) > base
-    assert size.memory(made, 8009, 16001, 1024, 15.0) > base
+    weights = size.parameters(made, 8009, 8009)
+    base = memory()
+    assert base > 16 * weights
+    assert memory(train_batch_tokens=2048) > base
+    assert memory(target=16001) > base
     wide, narrow = (
-        size.memory(made, 8009, target, 10**6, 15.0) - 18 * size.parameters(made, 8009, target)
+        memory(target=target, train_batch_tokens=10**6) - 22 * size.parameters(made, 8009, target)
         for target in (16001, 8009)
     )
     assert wide == narrow  # a large batch holds no more logits for a larger vocabulary
-    assert size.memory(made, 8009, 8009, 1024, 150.0) > base
-    assert size.memory(made.model_copy(update={"hidden": 640}), 8009, 8009, 1024, 15.0) > base
+    assert memory(length=150.0) > base
+    assert memory(model_hidden=640) > base
+    assert memory(train_ema=0) == base - 4 * weights

@@ -177,9 +177,7 @@ def _statistics(train: Pairs, valid: Pairs, found: Vocabulary, config: Config) -
         "length_ratio": {"mean": mean(ratios), "median": median(ratios)},
         **sides,
         "parameters": parameters(config.model, *sizes),
-        "memory_bytes": memory(
-            config.model, *sizes, config.train.batch_tokens, sides["source"]["tokens_a_text"]
-        ),
+        "memory_bytes": memory(config, *sizes, sides["source"]["tokens_a_text"]),
     }
 
 

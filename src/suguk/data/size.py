@@ -1,6 +1,6 @@
 """How big a model and its training will be, from the settings alone (no torch): what `suguk check` announces."""
 
-from suguk.config import ModelConfig
+from suguk.config import Config, ModelConfig
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-reset-before": 3}
 FLOAT = 4  # bytes
@@ -25,20 +25,21 @@ def parameters(config: ModelConfig, source_size: int, target_size: int) -> int:
     )
 
 
-def memory(
-    config: ModelConfig, source_size: int, target_size: int, batch_tokens: int, source_length: float
-) -> int:
+def memory(settings: Config, source_size: int, target_size: int, source_length: float) -> int:
     """Bytes that training needs beside the libraries: an estimate, to see whether it fits, not a measurement.
 
-    Weights, gradients and the two moments of Adam, 16 bytes a weight, and 2 for a copy in bfloat16. For each token of a
-    batch: gates and states of every layer, kept for the backward pass and met by as many gradients; embeddings;
-    attention weights over the source. Of logits only a group is held, whatever the batch (`kernels.projection`).
+    Weights, gradients and the two moments of Adam, 16 bytes a weight, 4 for an average, and 2 for a copy in bfloat16.
+    For each token of a batch: gates and states of every layer, kept for the backward pass and met by as many gradients;
+    embeddings; attention weights over the source. Of logits only a group is held, whatever the batch
+    (`kernels.projection`).
     """
+    config, tokens = settings.model, settings.train.batch_tokens
     layers = config.layers + (config.encoder_layers or config.layers) * config.directions
     token = 2 * layers * (GATES[config.cell] + 2) * config.hidden + 6 * config.embedding + 3 * source_length
-    logits = min(batch_tokens * target_size, LOGITS)
+    logits = min(tokens * target_size, LOGITS)
+    weight = 22 if settings.train.ema else 18
     return int(
-        18 * parameters(config, source_size, target_size) + FLOAT * batch_tokens * token + FLOAT * logits
+        weight * parameters(config, source_size, target_size) + FLOAT * tokens * token + FLOAT * logits
     )
 
 
