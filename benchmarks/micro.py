@@ -32,7 +32,6 @@ from suguk.kernels.squash import tanh
 from suguk.model import build
 from suguk.training import bench, update
 from suguk.training.move import to_device
-from suguk.training.optimise import clip, set_rate
 
 CPU = torch.device("cpu")
 SECTIONS = (
@@ -101,10 +100,8 @@ def _sections(
         kept = {id(part): part for part in made if part.requires_grad and leaves[id(part)].grad is not None}
         torch.autograd.backward(list(kept.values()), [leaves[key].grad for key in kept])
     yield time.perf_counter()
-    set_rate(updater.optimizer, config.lr)
-    clip(updater.optimizer, updater.parameters, config.clip or 1e9)
-    updater.optimizer.step()
-    updater.optimizer.zero_grad(set_to_none=True)
+    updater.optimizer.clip(config.clip or 1e9)
+    updater.optimizer.step(config.lr)
     yield time.perf_counter()
 
 

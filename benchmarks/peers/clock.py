@@ -3,8 +3,9 @@
     python clock.py OUT.json --updates 120 --skip 20 --threads 2 --began SECONDS -- onmt_train -config settings.yaml
 
 The program is the name of an installed command, of a module for `python -m`, or a file that ends in .py. It runs in
-this process and nothing in it is changed: torch calls the clock after each step of any optimizer. BEGAN is time.time()
-just before this interpreter was started, so the time to the first update holds everything that a user waits for.
+this process and nothing in it is changed: torch calls the clock after each step of any of its optimizers; suguk, which
+has none of those, after its own. BEGAN is time.time() just before this interpreter was started, so
+the time to the first update holds everything that a user waits for.
 """
 
 import argparse
@@ -103,6 +104,24 @@ def start(program: str) -> None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
+def listen(clock: Clock, program: str) -> None:
+    """Have the clock called after every update."""
+    if program == "suguk":
+        from suguk.training.optimise import Optimizer
+
+        step = Optimizer.step
+
+        def and_tick(self: Optimizer, lr: float) -> None:
+            step(self, lr)
+            clock.tick()
+
+        Optimizer.step = and_tick  # type: ignore[method-assign]
+    else:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        register_optimizer_step_post_hook(clock.tick)
+
+
 def main() -> None:
     """Parse the command line, hook in, become the program."""
     parser = argparse.ArgumentParser()
@@ -117,11 +136,10 @@ def main() -> None:
     sys.path.remove(str(Path(__file__).parent))
 
     import torch
-    from torch.optim.optimizer import register_optimizer_step_post_hook
 
     torch.set_num_threads(arguments.threads)
     clock = Clock(arguments.out, arguments.began, arguments.updates, arguments.skip)
-    register_optimizer_step_post_hook(clock.tick)
+    listen(clock, arguments.program[0])
     sys.argv = arguments.program
     start(arguments.program[0])
     raise SystemExit(f"{arguments.program[0]} ended after {len(clock.stamps)} of {arguments.updates} updates")

@@ -119,7 +119,7 @@ class TestReport:
         report = check(made(WORDS), None, small, chars)
         assert "recipe: chars, as a side is of characters or symbols" in report.choices
         assert report.statistics["parameters"] == check(made(WORDS), None, chars).statistics["parameters"]
-        assert report.statistics["parameters"] < check(made(WORDS), None, small).statistics["parameters"]
+        assert report.statistics["parameters"] != check(made(WORDS), None, small).statistics["parameters"]
 
     def test_json_has_everything(self) -> None:
         rows = [*SENTENCES, SENTENCES[7], ("", "x")]

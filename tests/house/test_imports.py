@@ -3,8 +3,11 @@
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.training.tiny_task import TINY, write_pairs
 
 HEAVY = ["torch", "pyarrow", "sacrebleu", "matplotlib", "safetensors", "rapidfuzz", "onnxruntime"]
 REPORT = f"import sys; print(*(set(sys.modules) & set({HEAVY})))"
@@ -77,3 +80,14 @@ def test_the_package_keeps_its_functions_whatever_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["True", "True"]
+
+
+def test_training_does_not_load_the_compiler(tmp_path: Path) -> None:
+    """A second of every start, and 75 MB, for something that no update uses."""
+    data = write_pairs(tmp_path / "pairs.tsv", 40)
+    settings = TINY | {"train.epochs": 1}
+    code = (
+        f"import sys, suguk; suguk.train({str(data)!r}, out={str(tmp_path / 'run')!r}, recipe='small', "
+        f"overrides={settings}, display='silent'); assert 'torch._dynamo' not in sys.modules"
+    )
+    assert "torch" in loaded_by(code)

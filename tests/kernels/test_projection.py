@@ -34,11 +34,11 @@ def test_is_the_reference(
 ) -> None:
     monkeypatch.setattr(projection, "CHUNK", chunk)
     monkeypatch.setattr(projection, "GROUP", group)
-    for dtype, atol in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
         found, wanted = (results(module, tokens, dtype, smoothing) for module in (projection, reference))
         for a, b in zip(found, wanted, strict=True):
             assert a.dtype == b.dtype
-            torch.testing.assert_close(a, b, rtol=1e-5, atol=atol)
+            assert (a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1)
 
 
 def test_gradcheck() -> None:

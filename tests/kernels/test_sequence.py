@@ -51,25 +51,28 @@ def results(run: Run, kind: str, mask: Tensor | None, drawing: Drawing, reverse:
     return (outputs, *last, *gradients)
 
 
-def same(found: Numbers, wanted: Numbers, atol: float) -> None:
+def same(found: Numbers, wanted: Numbers, tolerance: float) -> None:
+    """Within the tolerance, or so much of the largest value of a tensor that has values above one."""
     assert len(found) == len(wanted)
     for a, b in zip(found, wanted, strict=True):
         assert a.shape == b.shape
-        assert (a - b).abs().max() <= atol
+        assert (a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("steps", LENGTHS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
-def test_fast_is_reference(kind: str, steps: int, reverse: bool, dtype: torch.dtype, atol: float) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_fast_is_reference(
+    kind: str, steps: int, reverse: bool, dtype: torch.dtype, tolerance: float
+) -> None:
     lengths = LENGTHS[steps]
     drawing = drawn(kind, lengths, dtype)
     for mask in (mask_of(lengths), None):
         same(
             results(fast.sequence, kind, mask, drawing, reverse),
             results(reference.sequence, kind, mask, drawing, reverse),
-            atol,
+            tolerance,
         )
 
 

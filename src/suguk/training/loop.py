@@ -24,7 +24,7 @@ from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
 from suguk.training.clock import Clock
 from suguk.training.display import Display, Status
 from suguk.training.move import to_device
-from suguk.training.optimise import rate, restore, tensors
+from suguk.training.optimise import rate
 from suguk.training.update import Updater, enough_memory
 from suguk.training.validate import Validation, Validator
 
@@ -76,7 +76,7 @@ class Loop:
         if self.average is not None:
             with self.average.instead():
                 copy_weights(saved.part("average."), self.model, path)
-        restore(self.updater.optimizer, saved.part("optimizer."), str(path))
+        self.updater.optimizer.restore(saved.part("optimizer."), str(path))
         self.running.copy_(saved.tensors["running"])
         checkpoint.restore_random(saved.tensors, self.device)
 
@@ -247,7 +247,7 @@ class Loop:
         self.log.sync()
         self.progress.elapsed, self.progress.metrics_bytes = self.clock.elapsed(), self.log.length
         state: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}
-        state |= {f"optimizer.{name}": value for name, value in tensors(self.updater.optimizer).items()}
+        state |= {f"optimizer.{name}": value for name, value in self.updater.optimizer.tensors().items()}
         if self.average is not None:
             state |= {f"average.{name}": value for name, value in self.average.tensors().items()}
         state |= checkpoint.random_states(self.device)

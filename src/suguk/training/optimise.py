@@ -2,25 +2,102 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adadelta import adadelta
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from suguk.config import TrainConfig
 from suguk.errors import ModelError
 
+# What each remembers of a weight besides the number of its updates; names as in torch.optim.
+MEMORY: dict[str, tuple[str, ...]] = {
+    "sgd": (),
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+    "adadelta": ("square_avg", "acc_delta"),
+}
 
-def optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of the settings; its rate is set before every update (`rate`)."""
-    chosen = list(parameters)
-    if config.optimizer == "adadelta":  # Zeiler 2012, with ρ and ε of Bahdanau 2014 B.2 and Cho 2014 §4.1.1
-        return torch.optim.Adadelta(
-            chosen, lr=config.lr, rho=0.95, eps=1e-6, weight_decay=config.weight_decay, foreach=True
+
+class Optimizer:
+    """Weights, and what their updates remember of earlier ones. The arithmetic is that of torch.optim's functions.
+
+    Not of its classes: those import PyTorch's compiler at their first use, a second and 75 MB of every training.
+    """
+
+    def __init__(self, config: TrainConfig, parameters: Iterable[nn.Parameter]) -> None:
+        self.config, self.parameters = config, list(parameters)
+        names = MEMORY[config.optimizer]
+        self.memory = [
+            {"step": torch.zeros((), device=one.device)} | {name: torch.zeros_like(one) for name in names}
+            for one in self.parameters
+        ]
+        self.scale: Tensor | None = None  # what the gradients are to be divided by
+
+    @torch.no_grad()
+    def clip(self, largest: float) -> Tensor:
+        """The norm of the gradient, which the next update brings down to `largest` (Pascanu 2013, alg. 1).
+
+        One pass over the gradients: fused updates divide them while they read them.
+        """
+        gradients = [one.grad for one in self.parameters if one.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        self.scale = (norm / largest).clamp(min=1)
+        return norm
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Update every weight that has a gradient, and drop the gradients."""
+        config = self.config
+        used = [pair for pair in zip(self.parameters, self.memory, strict=True) if pair[0].grad is not None]
+        weights: list[Tensor] = [one for one, _ in used]
+        gradients = [one.grad for one in weights if one.grad is not None]
+        steps, *moments = (
+            [memory[name] for _, memory in used] for name in ("step", *MEMORY[config.optimizer])
         )
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(chosen, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(chosen, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        common: dict[str, Any] = {"lr": lr, "weight_decay": config.weight_decay, "maximize": False}
+        if (
+            config.optimizer == "adadelta"
+        ):  # Zeiler 2012, with ρ and ε of Bahdanau 2014 B.2 and Cho 2014 §4.1.1
+            if self.scale is not None:
+                torch._foreach_div_(gradients, self.scale)
+            squares, deltas = moments
+            common |= {"rho": 0.95, "eps": 1e-6, "foreach": True}
+            adadelta(weights, gradients, squares, deltas, steps, **common)
+        elif config.optimizer == "sgd":
+            common |= {"momentum": 0.0, "dampening": 0.0, "nesterov": False}
+            common |= {"fused": True, "grad_scale": self.scale}
+            sgd(weights, gradients, [None] * len(weights), **common)
+        else:  # Kingma and Ba 2015; adamw: Loshchilov and Hutter 2019
+            means, squares = moments
+            common |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
+            common |= {"decoupled_weight_decay": config.optimizer == "adamw"}
+            common |= {"fused": True, "grad_scale": self.scale}
+            adam(weights, gradients, means, squares, [], steps, **common)
+        self.scale = None
+        for one in weights:
+            one.grad = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is remembered, as `<number of the parameter>.<name>`."""
+        return {f"{i}.{name}": value for i, entry in enumerate(self.memory) for name, value in entry.items()}
+
+    def restore(self, saved: Mapping[str, Tensor], where: str) -> None:
+        """The opposite of `tensors`. ModelError if a tensor has not the shape of its parameter."""
+        for key, value in saved.items():
+            number, _, name = key.partition(".")
+            i = int(number) if number.isdecimal() else len(self.memory)
+            known = self.memory[i].get(name) if i < len(self.memory) else None
+            if known is None or known.shape != value.shape:
+                raise ModelError(
+                    f"the optimizer's {key} does not belong to this model",
+                    where=where,
+                    hint="copy the run directory again as a whole",
+                )
+            known.copy_(value)
 
 
 def rate(config: TrainConfig, *, step: int, epochs: float, level: int, spent: float = 0.0) -> float:
@@ -48,46 +125,3 @@ def halvings(epochs: float, after: float, every: float) -> int:
     if epochs < after - 1e-9:
         return 0
     return math.floor((epochs - after) / every + 1e-9) + 1
-
-
-def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = value
-
-
-def clip(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], largest: float) -> Tensor:
-    """The norm of the gradient, which the next update divides so that it is at most `largest` (Pascanu 2013, alg. 1).
-
-    One pass over the gradients: a fused optimizer divides them while it reads them.
-    """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    scale = (norm / largest).clamp(min=1)
-    if optimizer.defaults.get("fused"):
-        optimizer.grad_scale = scale  # type: ignore[attr-defined]
-    else:
-        torch._foreach_div_(gradients, scale)
-    return norm
-
-
-def tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimizer remembers, as `<number of the parameter>.<name>`."""
-    state = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
-
-
-def restore(optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor], where: str) -> None:
-    """The opposite of `tensors`. ModelError if a tensor has not the shape of its parameter."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in saved.items():
-        number, _, name = key.partition(".")
-        i = int(number) if number.isdecimal() else len(parameters)
-        if i >= len(parameters) or value.shape not in (parameters[i].shape, torch.Size()):
-            raise ModelError(
-                f"the optimizer's {key} does not belong to this model",
-                where=where,
-                hint="copy the run directory again as a whole",
-            )
-        state.setdefault(i, {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -14,7 +14,7 @@ from suguk.config import TrainConfig
 from suguk.errors import UserError
 from suguk.model import Loss, Seq2Seq
 from suguk.training.memory import keep_freed_memory
-from suguk.training.optimise import clip, optimizer, set_rate
+from suguk.training.optimise import Optimizer
 from suguk.training.precision import precision
 
 
@@ -27,7 +27,7 @@ class Updater:
         self.dtype = precision(config.precision, device)
         keep_freed_memory()
         self.parameters = list(model.parameters())
-        self.optimizer = optimizer(config, self.parameters)
+        self.optimizer = Optimizer(config, self.parameters)
 
     def __call__(
         self, source: Tensor, source_lengths: Tensor, target: Tensor, target_lengths: Tensor, *, lr: float
@@ -37,16 +37,14 @@ class Updater:
         source: [B, S], target: [B, T], lengths: [B], see `Seq2Seq.loss`. Does not wait for a GPU to be done.
         """
         config = self.config
-        set_rate(self.optimizer, lr)
         with self._autocast():
             loss = self.model.loss(
                 source, source_lengths, target, target_lengths, label_smoothing=config.label_smoothing
             )
             parts = loss.tokens if config.loss_per == "token" else len(source)
             torch.autograd.backward(loss.total / parts)
-        norm = clip(self.optimizer, self.parameters, config.clip or math.inf)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = self.optimizer.clip(config.clip or math.inf)
+        self.optimizer.step(lr)
         return loss, norm
 
     def _autocast(self) -> AbstractContextManager[object]:
