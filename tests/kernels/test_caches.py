@@ -1,0 +1,44 @@
+"""Memory does not grow with the number of shapes that batches have had."""
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Bytes on the heap that 120 new lengths leave behind, after 70 others; caches belong to a process, so a fresh one.
+PROGRAM = """
+import ctypes
+import suguk.kernels
+import torch
+
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+library = ctypes.CDLL(None)
+library.mallinfo2.restype = Info
+cell = torch.nn.LSTM(32, 32, batch_first=True)
+
+def run(lengths):
+    for length in lengths:
+        torch.autograd.backward(cell(torch.zeros(3, length, 32))[0].sum())
+        cell.zero_grad()
+    return library.mallinfo2().uordblks
+
+begin = run(range(1, 71))
+print(run(range(71, 191)) - begin)
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="asks glibc 2.33 or newer",
+)
+def test_new_lengths_leave_nothing_behind() -> None:
+    plain = {name: value for name, value in os.environ.items() if "CACHE_CAPACITY" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=plain, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert int(done.stdout) < 3_000_000  # with the caches as they come: 20 million
