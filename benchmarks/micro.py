@@ -1,4 +1,4 @@
-"""Where an update's time and memory go: the figures behind RESULTS.md, sections 6 and Memory.
+"""Where an update's time and memory go.
 
     python -m benchmarks.micro sections benchmarks/job.toml --set train.precision=bf16
     python -m benchmarks.micro faults benchmarks/job.toml
@@ -39,11 +39,17 @@ SECTIONS = (
     "encoder backward", "clipping and optimizer",
 )  # fmt: skip
 ROW = "| {} |"
+
+
 # name: environment, and whether malloc is left as it is
+def _caches(size: int) -> dict[str, str]:
+    return dict.fromkeys(("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"), str(size))
+
+
 ALLOCATORS = {
-    "freed memory kept (as suguk does)": ({}, False),
-    "default malloc": ({}, True),
-    "freed memory kept, 64 oneDNN primitives": ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}, False),
+    "freed memory kept, code for 64 shapes (as suguk does)": (_caches(64), False),
+    "code for 64 shapes, default malloc": (_caches(64), True),
+    "freed memory kept, code for 1,024 shapes": (_caches(1024), False),
 }
 
 

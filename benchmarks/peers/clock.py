@@ -3,9 +3,9 @@
     python clock.py OUT.json --updates 120 --skip 20 --threads 2 --began SECONDS -- onmt_train -config settings.yaml
 
 The program is the name of an installed command, of a module for `python -m`, or a file that ends in .py. It runs in
-this process and nothing in it is changed: torch calls the clock after each step of any of its optimizers; suguk, which
-has none of those, after its own. BEGAN is time.time() just before this interpreter was started, so
-the time to the first update holds everything that a user waits for.
+this process and nothing in it is changed: torch calls the clock after each step of any of its optimizers, suguk, which
+has none of those, after each of its own. BEGAN is time.time() just before this interpreter was started, so the time to
+the first update holds everything that a user waits for.
 """
 
 import argparse

@@ -12,6 +12,7 @@ DIR/quality.json is written after every step. Run it on an otherwise idle machin
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -49,7 +50,8 @@ def lines(path: Path) -> list[str]:
 def opennmt(plan: Plan, epochs: int, updates: int) -> Found:
     """Train and translate; seconds of the training, and scores."""
     out = plan.folder / "runs" / "quality-opennmt"
-    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     job = Job(plan.folder, plan.data, out, plan.recipe, seed=1)
     text = contestants.settings("opennmt", job)
     for key, value in {"train_steps": epochs * updates, "save_checkpoint_steps": updates}.items():
@@ -67,7 +69,7 @@ def opennmt(plan: Plan, epochs: int, updates: int) -> Found:
         return time.monotonic() - began
 
     seconds = call("onmt_train", "-config", str(out / "settings.yaml"))
-    last = max(out.glob("model_step_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    last = out / f"model_step_{epochs * updates}.pt"
     references, scores = lines(plan.data / "multi30k" / "val.de"), {}
     for beam in (1, 5):
         found = out / f"val.beam{beam}.txt"
@@ -77,7 +79,8 @@ def opennmt(plan: Plan, epochs: int, updates: int) -> Found:
             "-beam_size", str(beam), "-batch_size", "64", "-gpu", "-1",
         )  # fmt: skip
         scores[f"beam {beam}"] = chrf([plain(line) for line in lines(found)], references)
-    return {"name": "opennmt", "epochs": epochs, "seconds": seconds, "chrf": scores}
+    about = {"machine": machine(), "threads": plan.threads, "epochs": epochs}
+    return {**about, "date": time.strftime("%Y-%m-%d"), "seconds": seconds, "chrf": scores}
 
 
 def ours(plan: Plan, recipe: str, wanted: float) -> Found:
@@ -109,8 +112,10 @@ def ours(plan: Plan, recipe: str, wanted: float) -> Found:
             process.wait()
     seconds = time.monotonic() - began
     validations = list(read(out / "model"))
+    if not validations:
+        raise SystemExit(f"training ended without a validation, see {out / 'log.txt'}")
     row = {"name": recipe, "command": command, "seconds": seconds, "validations": validations}
-    return row | {"reached": bool(validations) and validations[-1]["score"] >= wanted}
+    return row | {"reached": reached(out / "model", wanted)}
 
 
 def read(run: Path) -> Iterator[Found]:
@@ -124,8 +129,15 @@ def read(run: Path) -> Iterator[Found]:
 
 
 def reached(run: Path, wanted: float) -> bool:
-    """Whether its last validation is good enough."""
+    """Whether one of its validations is good enough."""
     return any(one["score"] >= wanted for one in read(run))
+
+
+def write(path: Path, found: Found) -> None:
+    """Replaced whole: it holds hours."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    new.replace(path)
 
 
 def report(found: Found) -> Iterator[str]:
@@ -136,7 +148,7 @@ def report(found: Found) -> Iterator[str]:
     yield "| | epochs | seconds | validation chrF | share of the peer's time |"
     yield "|---|---|---|---|---|"
     scores = ", ".join(f"{score:.2f} ({how})" for how, score in peer["chrf"].items())
-    yield f"| OpenNMT-py | {peer['epochs']} | {peer['seconds']:.0f} | {scores} | |"
+    yield f"| OpenNMT-py ({peer['date']}) | {peer['epochs']} | {peer['seconds']:.0f} | {scores} | |"
     for one in found["ours"]:
         last = one["validations"][-1]
         share = f"{one['seconds'] / peer['seconds']:.0%}" if one["reached"] else "not reached"
@@ -160,16 +172,17 @@ def main() -> None:
     plan = Plan(*places, [], 0, 1, given.threads, given.minutes)
     path = plan.folder / "quality.json"
     found: Found = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "threads": plan.threads}
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if known.get("peer", {}).get("epochs") == given.epochs:
-        found["peer"] = known["peer"]  # an hour's work: delete the file to have it done again
+    known = json.loads(path.read_text(encoding="utf-8")).get("peer", {}) if path.exists() else {}
+    same = {"machine": machine(), "threads": given.threads, "epochs": given.epochs}
+    if same.items() <= known.items():
+        found["peer"] = known  # an hour's work: delete the file to have it done again
     else:
         found["peer"] = opennmt(plan, given.epochs, prepare(plan)["updates"])
     found["ours"] = []
     for recipe in given.recipe:
-        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        write(path, found)
         found["ours"].append(ours(plan, recipe, max(found["peer"]["chrf"].values())))
-    path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    write(path, found)
     print("\n".join(report(found)))
 
 

@@ -83,7 +83,7 @@ def test_the_package_keeps_its_functions_whatever_is_imported() -> None:
 
 
 def test_training_does_not_load_the_compiler(tmp_path: Path) -> None:
-    """A second of every start, and 75 MB, for something that no update uses."""
+    """It costs time and memory at every start, and no update uses it."""
     data = write_pairs(tmp_path / "pairs.tsv", 40)
     settings = TINY | {"train.epochs": 1}
     code = (

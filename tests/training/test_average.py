@@ -9,7 +9,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import suguk
+from suguk.data.prepare import prepare
 from suguk.training.average import EVERY, Average
+from suguk.training.validate import Validator
 from tests.training.tiny_task import TINY, records
 
 DECAY = 0.97
@@ -72,3 +74,9 @@ def test_the_average_is_validated_and_kept(data: Path, tmp_path: Path) -> None:
     assert best["best"]
     assert all(torch.equal(value, averaged[f"average.{key}"]) for key, value in kept.items())
     assert any(not torch.equal(value, averaged[f"model.{key}"]) for key, value in kept.items())
+    again = suguk.resume(tmp_path / "averaged", overrides={"train.epochs": 2}, display="silent")  # has ended
+    config = again.config
+    valid = prepare(config).valid
+    assert Validator(config, again.source, again.target, valid).loss(again) == pytest.approx(
+        best["loss"], abs=1e-9
+    )

@@ -118,6 +118,15 @@ def test_tensors_of_another_model_are_refused(key: str) -> None:
         chosen.restore({key: torch.zeros(3, 2)}, "state.safetensors")
 
 
+def test_a_part_that_is_missing_is_refused() -> None:
+    chosen = Optimizer(config(), nn.Linear(5, 7).parameters())
+    saved = chosen.tensors()
+    del saved["1.exp_avg_sq"]
+    with pytest.raises(ModelError, match=r"optimizer's 1\.exp_avg_sq"):
+        chosen.restore(saved, "state.safetensors")
+    chosen.restore({key: value for key, value in saved.items() if key.startswith("0.")}, "state.safetensors")
+
+
 @pytest.mark.parametrize("largest", [0.1, 1e9, math.inf])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_updates_and_clipping_are_those_of_pytorch(name: str, largest: float) -> None:

@@ -287,7 +287,7 @@ def test_patience_ends_training(data: Path, tmp_path: Path, monkeypatch: pytest.
     assert best_of(marks, "chrf", data, tmp_path / "run", monkeypatch) == [True, False, False, False]
 
 
-def test_a_time_budget_is_kept(data: Path, tmp_path: Path) -> None:
+def test_a_time_budget_ends_training(data: Path, tmp_path: Path) -> None:
     """And the model of the last validation is there, though no epoch ends in time."""
     train(  # it ends: how closely in time is measured, not tested, in benchmarks/RESULTS.md
         data, tmp_path / "run", **{"train.minutes": 4 / 60, "train.epochs": 10**6, "train.valid_every": 10**6}

@@ -214,7 +214,7 @@ class TrainConfig(Section):
         0.0,
         ge=0,
         lt=1,
-        description="most decay, at each update, of a moving average of the weights, which then is what is "
+        description="highest decay per update of a moving average of the weights, which is then what is "
         "validated and kept (Polyak and Juditsky 1992); 0: none",
     )
     seed: int = Field(

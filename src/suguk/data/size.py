@@ -25,22 +25,20 @@ def parameters(config: ModelConfig, source_size: int, target_size: int) -> int:
     )
 
 
-def memory(settings: Config, source_size: int, target_size: int, source_length: float) -> int:
+def memory(config: Config, source_size: int, target_size: int, source_length: float) -> int:
     """Bytes that training needs beside the libraries: an estimate, to see whether it fits, not a measurement.
 
-    Weights, gradients and the two moments of Adam, 16 bytes a weight, 4 for an average, and 2 for a copy in bfloat16.
-    For each token of a batch: gates and states of every layer, kept for the backward pass and met by as many gradients;
-    embeddings; attention weights over the source. Of logits only a group is held, whatever the batch
+    Weights, gradients and the two moments of Adam, 16 bytes a weight, 4 for an average if one is kept, 2 for a copy in
+    bfloat16. For each token of a batch: gates and states of every layer, kept for the backward pass and met by as many
+    gradients; embeddings; attention weights over the source. Of logits only a group is held, whatever the batch
     (`kernels.projection`).
     """
-    config, tokens = settings.model, settings.train.batch_tokens
-    layers = config.layers + (config.encoder_layers or config.layers) * config.directions
-    token = 2 * layers * (GATES[config.cell] + 2) * config.hidden + 6 * config.embedding + 3 * source_length
+    model, tokens = config.model, config.train.batch_tokens
+    layers = model.layers + (model.encoder_layers or model.layers) * model.directions
+    token = 2 * layers * (GATES[model.cell] + 2) * model.hidden + 6 * model.embedding + 3 * source_length
     logits = min(tokens * target_size, LOGITS)
-    weight = 22 if settings.train.ema else 18
-    return int(
-        weight * parameters(config, source_size, target_size) + FLOAT * tokens * token + FLOAT * logits
-    )
+    weight = 22 if config.train.ema else 18
+    return int(weight * parameters(model, source_size, target_size) + FLOAT * tokens * token + FLOAT * logits)
 
 
 def _cell(config: ModelConfig, inputs: int, hidden: int) -> int:

@@ -65,7 +65,7 @@ def _stepwise(
 
 
 def _full(mask: Tensor) -> bool:
-    """Whether nothing is padded, as in most batches of a training; not asked where the answer would be waited for."""
+    """Whether nothing is padded, as in many batches of a training; not asked where the answer would be waited for."""
     return not torch.compiler.is_compiling() and mask.device.type == "cpu" and bool(mask.all())
 
 

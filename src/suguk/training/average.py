@@ -4,10 +4,10 @@ With θ_n the weights at every eighth update:
 
     θ̄_n = (1 − s_n) θ̄_{n−1} + s_n θ_n,    s_n = max(4 / (n + 3), 1 − β^8)
 
-At first polynomial-decay averaging (Shamir and Zhang 2013; η = 3): θ̄ looks back over a fifth of the training so far,
-however long that is, so it forgets the beginning. Once that would be more than 1 / (1 − β) updates, an exponential
-average of β. Noise of single updates cancels in θ̄, much as if the learning rate had been lowered, while θ goes on at
-full rate.
+At first polynomial-decay averaging (Shamir and Zhang 2013; η = 3): the mean age of what is in θ̄ is a fifth of the
+training so far, however long that is, so the beginning is forgotten. From about 4 / (1 − β) updates on an exponential
+average, of mean age 1 / (1 − β). Noise of single updates cancels in θ̄, much as if the learning rate had been lowered,
+while θ goes on at full rate.
 """
 
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         """decay: β, of one update, in (0, 1)."""
         self.decay = decay
-        self.parameters = list(model.named_parameters())
-        self.values = [parameter.detach().clone() for _, parameter in self.parameters]
+        self.named = list(model.named_parameters())
+        self.values = [parameter.detach().clone() for _, parameter in self.named]
 
     def update(self, step: int) -> None:
         """To be called after every update; step: updates so far. A function of the weights and of step alone."""
@@ -35,7 +35,7 @@ class Average:
             return
         count = max(step // EVERY, 1)  # before the first eighth update the average is the weights themselves
         share = max((ETA + 1) / (count + ETA), 1 - self.decay**EVERY)
-        weights = [parameter.detach() for _, parameter in self.parameters]
+        weights = [parameter.detach() for _, parameter in self.named]
         torch._foreach_lerp_(self.values, weights, share)
 
     @contextmanager
@@ -48,9 +48,9 @@ class Average:
             self._swap()
 
     def _swap(self) -> None:
-        for i, (_, parameter) in enumerate(self.parameters):
+        for i, (_, parameter) in enumerate(self.named):
             parameter.data, self.values[i] = self.values[i], parameter.data
 
     def tensors(self) -> dict[str, Tensor]:
         """By the parameters' names."""
-        return {name: value for (name, _), value in zip(self.parameters, self.values, strict=True)}
+        return {name: value for (name, _), value in zip(self.named, self.values, strict=True)}

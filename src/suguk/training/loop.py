@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from suguk.data.batch import Dataset, Rows, Sampler
-from suguk.errors import UserError
+from suguk.errors import ModelError, UserError
 from suguk.evaluation.metrics import better
 from suguk.run_directory import copy_weights, write_weights
 from suguk.trained import TrainedModel
@@ -64,7 +64,14 @@ class Loop:
         self.running = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.progress = Progress() if saved is None else saved.progress
         self.clock = Clock(config.minutes, started, self.progress)
+        batches = self.progress.batches
         self.order = self._ordered()
+        if self.progress.step and batches != self.progress.batches:
+            raise ModelError(
+                f"expected an epoch of {batches:,} batches, as when this run was stopped, found {len(self.order):,}",
+                where=checkpoint.state_path(folder),
+                hint="resume with the suguk that began this run, or train anew with another --out",
+            )
         self.model.train()
         self.fresh = saved is None
         if saved is not None:

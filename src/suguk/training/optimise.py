@@ -13,26 +13,26 @@ from torch.optim.sgd import sgd
 from suguk.config import TrainConfig
 from suguk.errors import ModelError
 
-# What each remembers of a weight besides the number of its updates; names as in torch.optim.
+# What each remembers of a weight, by the names that torch.optim has for it; first the number of its updates.
 MEMORY: dict[str, tuple[str, ...]] = {
     "sgd": (),
-    "adam": ("exp_avg", "exp_avg_sq"),
-    "adamw": ("exp_avg", "exp_avg_sq"),
-    "adadelta": ("square_avg", "acc_delta"),
+    "adam": ("step", "exp_avg", "exp_avg_sq"),
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "adadelta": ("step", "square_avg", "acc_delta"),
 }
 
 
 class Optimizer:
     """Weights, and what their updates remember of earlier ones. The arithmetic is that of torch.optim's functions.
 
-    Not of its classes: those import PyTorch's compiler at their first use, a second and 75 MB of every training.
+    Not of its classes: those import PyTorch's compiler at their first use (docs/decisions/005-kernels.md).
     """
 
     def __init__(self, config: TrainConfig, parameters: Iterable[nn.Parameter]) -> None:
         self.config, self.parameters = config, list(parameters)
         names = MEMORY[config.optimizer]
         self.memory = [
-            {"step": torch.zeros((), device=one.device)} | {name: torch.zeros_like(one) for name in names}
+            {name: one.new_zeros(() if name == "step" else one.shape, requires_grad=False) for name in names}
             for one in self.parameters
         ]
         self.scale: Tensor | None = None  # what the gradients are to be divided by
@@ -55,16 +55,13 @@ class Optimizer:
         used = [pair for pair in zip(self.parameters, self.memory, strict=True) if pair[0].grad is not None]
         weights: list[Tensor] = [one for one, _ in used]
         gradients = [one.grad for one in weights if one.grad is not None]
-        steps, *moments = (
-            [memory[name] for _, memory in used] for name in ("step", *MEMORY[config.optimizer])
-        )
+        remembered = ([memory[name] for _, memory in used] for name in MEMORY[config.optimizer])
         common: dict[str, Any] = {"lr": lr, "weight_decay": config.weight_decay, "maximize": False}
-        if (
-            config.optimizer == "adadelta"
-        ):  # Zeiler 2012, with ρ and ε of Bahdanau 2014 B.2 and Cho 2014 §4.1.1
+        if config.optimizer == "adadelta":
+            # Zeiler 2012, with ρ and ε of Bahdanau 2014 B.2 and Cho 2014 §4.1.1
             if self.scale is not None:
                 torch._foreach_div_(gradients, self.scale)
-            squares, deltas = moments
+            steps, squares, deltas = remembered
             common |= {"rho": 0.95, "eps": 1e-6, "foreach": True}
             adadelta(weights, gradients, squares, deltas, steps, **common)
         elif config.optimizer == "sgd":
@@ -72,7 +69,7 @@ class Optimizer:
             common |= {"fused": True, "grad_scale": self.scale}
             sgd(weights, gradients, [None] * len(weights), **common)
         else:  # Kingma and Ba 2015; adamw: Loshchilov and Hutter 2019
-            means, squares = moments
+            steps, means, squares = remembered
             common |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
             common |= {"decoupled_weight_decay": config.optimizer == "adamw"}
             common |= {"fused": True, "grad_scale": self.scale}
@@ -86,12 +83,18 @@ class Optimizer:
         return {f"{i}.{name}": value for i, entry in enumerate(self.memory) for name, value in entry.items()}
 
     def restore(self, saved: Mapping[str, Tensor], where: str) -> None:
-        """The opposite of `tensors`. ModelError if a tensor has not the shape of its parameter."""
-        for key, value in saved.items():
+        """The opposite of `tensors`; of a weight without any gradient so far there may be nothing.
+
+        ModelError if a tensor has not the shape of its parameter, or one of a weight's is missing.
+        """
+        numbers = sorted({key.partition(".")[0] for key in saved})
+        expected = [f"{number}.{name}" for number in numbers for name in MEMORY[self.config.optimizer]]
+        for key in (*saved, *expected):
             number, _, name = key.partition(".")
             i = int(number) if number.isdecimal() else len(self.memory)
             known = self.memory[i].get(name) if i < len(self.memory) else None
-            if known is None or known.shape != value.shape:
+            value = saved.get(key)
+            if known is None or value is None or known.shape != value.shape:
                 raise ModelError(
                     f"the optimizer's {key} does not belong to this model",
                     where=where,
