@@ -47,8 +47,8 @@ def _caches(size: int) -> dict[str, str]:
 
 
 ALLOCATORS = {
-    "freed memory kept, code for 64 shapes (as suguk does)": (_caches(64), False),
-    "code for 64 shapes, default malloc": (_caches(64), True),
+    "freed memory kept, code for 128 shapes (as suguk does)": (_caches(128), False),
+    "code for 128 shapes, default malloc": (_caches(128), True),
     "freed memory kept, code for 1,024 shapes": (_caches(1024), False),
 }
 

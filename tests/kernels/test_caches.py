@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Bytes on the heap that 120 new lengths leave behind, after 70 others; caches belong to a process, so a fresh one.
+# Bytes on the heap that 120 new lengths leave behind, after 150 others; caches belong to a process, so a fresh one.
 PROGRAM = """
 import ctypes
 import suguk.kernels
@@ -27,8 +27,8 @@ def run(lengths):
         cell.zero_grad()
     return library.mallinfo2().uordblks
 
-begin = run(range(1, 71))
-print(run(range(71, 191)) - begin)
+begin = run(range(1, 151))
+print(run(range(151, 271)) - begin)
 """
 
 

@@ -7,4 +7,4 @@ import os
 # lies between the blocks that every update frees, keeps far more from being used again. Both numbers are asked for at
 # the first such product: too late here if torch has computed before. Whoever has set them is obeyed.
 for _name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-    os.environ.setdefault(_name, "64")
+    os.environ.setdefault(_name, "128")
