@@ -32,6 +32,7 @@ SETTINGS = (
     "train.lr=0.003",
     "train.warmup=200",
     "train.label_smoothing=0.0",
+    "train.ema=0",  # in so short a training an average lags behind
     "train.valid_every=0.5",
 )
 SHOWN = 12  # translations
