@@ -42,14 +42,14 @@ ROW = "| {} |"
 
 
 # name: environment, and whether malloc is left as it is
-def _caches(size: int) -> dict[str, str]:
-    return dict.fromkeys(("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"), str(size))
-
-
 ALLOCATORS = {
-    "freed memory kept, code for 128 shapes (as suguk does)": (_caches(128), False),
-    "code for 128 shapes, default malloc": (_caches(128), True),
-    "freed memory kept, code for 1,024 shapes": (_caches(1024), False),
+    "as suguk does": ({"LRU_CACHE_CAPACITY": "16"}, False),
+    "default malloc": ({"LRU_CACHE_CAPACITY": "16"}, True),
+    "default LRU_CACHE_CAPACITY": ({"LRU_CACHE_CAPACITY": "1024"}, False),
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY=128": (
+        {"LRU_CACHE_CAPACITY": "16", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"},
+        False,
+    ),
 }
 
 
