@@ -1,7 +1,6 @@
 """Where an update's time and memory go.
 
     python -m benchmarks.micro sections benchmarks/job.toml --set train.precision=bf16
-    python -m benchmarks.micro faults benchmarks/job.toml
     python -m benchmarks.micro growth benchmarks/job.toml
     python -m benchmarks.micro shapes benchmarks/job.toml
     python -m benchmarks.micro pieces
@@ -127,23 +126,21 @@ def sections(arguments: argparse.Namespace) -> Iterator[str]:
     yield f"| {whole.update_gflop:.1f} GFLOP at {whole.product_gflops:.0f} GFLOP/s | {alone:.1f} | |"
 
 
-def faults(arguments: argparse.Namespace) -> Iterator[str]:
-    """Page faults and milliseconds of an update, with and without `training/memory.py`."""
-    yield "| | page faults an update | ms an update, median | peak, MB |"
-    yield "|---|---|---|---|"
-    for name, (environment, default) in list(ALLOCATORS.items())[:2]:
-        found = child(arguments, environment, default=default)
-        yield f"| {name} | {found['faults']:,.0f} | {found['ms']:.0f} | {found['peak'][-1]:,.0f} |"
-
-
 def growth(arguments: argparse.Namespace) -> Iterator[str]:
-    """Peak memory while shapes of batches keep changing."""
+    """Peak memory while shapes of batches keep changing, page faults and time, by what is done with freed memory."""
     counts = (10, 45, 90, 180)
-    yield "| peak memory, MB, after updates | " + " | ".join(map(str, counts)) + " |"
-    yield "|---" * (1 + len(counts)) + "|"
+    heads = [
+        "",
+        *(f"peak after {count} updates, MB" for count in counts),
+        "page faults an update",
+        "ms, median",
+    ]
+    yield ROW.format(" | ".join(heads))
+    yield "|---" * len(heads) + "|"
     for name, (environment, default) in ALLOCATORS.items():
         found = child(arguments, environment, default=default, updates=max(counts))
-        yield f"| {name} | " + " | ".join(f"{found['peak'][count - 1]:,.0f}" for count in counts) + " |"
+        cells = [name, *(f"{found['peak'][count - 1]:,.0f}" for count in counts)]
+        yield ROW.format(" | ".join([*cells, f"{found['faults']:,.0f}", f"{found['ms']:.1f}"]))
 
 
 def shapes(arguments: argparse.Namespace) -> Iterator[str]:
@@ -251,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = {verb.__name__: verb for verb in (sections, faults, growth, shapes, pieces, one)}
+    verbs = {verb.__name__: verb for verb in (sections, growth, shapes, pieces, one)}
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("recipe", nargs="?", default=str(Path(__file__).with_name("job.toml")))
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import suguk
 from suguk.errors import ConfigError, DataError, ModelError
+from suguk.training import checkpoint
 from tests.training.tiny_task import TINY, records, write_pairs
 
 STATE = "training/state.safetensors"
@@ -254,3 +255,16 @@ def test_elapsed_time_goes_on(whole: Path) -> None:
     seconds = [record["seconds"] for record in records(whole, timed=True)]
     assert seconds == sorted(seconds)
     assert seconds[-1] < time.monotonic()
+
+
+def test_data_cut_into_another_number_of_batches_are_refused(tmp_path: Path, data: Path) -> None:
+    """As by a version with another sampler: the place in the epoch would mean other pairs."""
+    run = tmp_path / "run"
+    suguk.train(data, out=run, recipe="small", overrides=TINY, display="silent", stop=lambda step: step == 4)
+    saved = checkpoint.read_state(run)
+    assert saved is not None
+    batches = saved.progress.batches
+    saved.progress.batches += 1
+    checkpoint.write_state(run, saved.progress, saved.tensors)
+    with pytest.raises(ModelError, match=f"of {batches + 1} batches.*found {batches}"):
+        suguk.resume(run, display="silent")
