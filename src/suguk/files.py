@@ -4,18 +4,25 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from suguk.errors import UserError
 
 
-def write(path: str | Path, content: bytes) -> None:
-    """Replace `path`. UserError where the disk is full or the place unwritable; the earlier content stays then."""
+def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:
+    """Replace `path`. UserError where the disk is full or the place unwritable; the earlier content stays then.
+
+    content: or what writes it into the file that it is given the path of; raises OSError.
+    """
     path = Path(path)
     temporary = _beside(path)
     try:
-        _written(temporary, content)
+        if isinstance(content, bytes):
+            _written(temporary, content)
+        else:
+            content(temporary)
+            _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
     except OSError as fault:
@@ -64,9 +71,9 @@ def _forget(path: Path) -> None:
         return
 
 
-def _sync(folder: Path) -> None:
-    """The rename itself reaches the disk only with its folder."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """A file's content, or a folder's names: a rename reaches the disk only with its folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -6,7 +6,9 @@ Nothing in it is code, and loading it executes nothing.
 """
 
 import json
+import os
 import platform
+import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from suguk import config as settings
@@ -52,8 +54,28 @@ def write_static(
 
 def write_weights(path: str | Path, model: Seq2Seq) -> None:
     """model.safetensors, replaced whole. Tied parameters are written once, under their first name."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.named_parameters()}
-    files.write(Path(path) / "model.safetensors", save(tensors, metadata={"format": "suguk-weights"}))
+    write_tensors(
+        Path(path) / "model.safetensors", dict(model.named_parameters()), {"format": "suguk-weights"}
+    )
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """A safetensors file, replaced whole, without a copy of the tensors in memory. UserError: see `files.write`."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+    def save(temporary: Path) -> None:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        try:
+            save_file(plain, temporary, metadata=metadata)
+            temporary.chmod(mode)  # the library may have made it for its owner only
+        except SafetensorError as fault:  # the library's own, with the system's number in its text
+            number = re.search(r"os error (\d+)", str(fault))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
+
+    files.write(path, save)
 
 
 def read_static(folder: Path) -> tuple[Config, TextField, TextField]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from suguk import config, files
+from suguk import config, files, run_directory
 from suguk.errors import ModelError, UserError
 from suguk.fields import TextField
 from suguk.model import build
@@ -180,6 +181,24 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         assert caught.value.where == str(path)
     with pytest.raises(UserError):
         files.write_folder(tmp_path / "file" / "inside", {"a": b"1"})
+
+
+def test_a_disk_that_fills_while_weights_are_written(
+    run: Path, made: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library tells it by an exception of its own."""
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+
+    def full(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(run_directory, "save_file", full)
+    with pytest.raises(
+        UserError, match=r"model.safetensors: cannot be written: No space left.*\n.*free disk"
+    ):
+        write_weights(run, made.model)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_a_new_folder_is_whole(tmp_path: Path) -> None:

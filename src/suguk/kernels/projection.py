@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 CHUNK = 2**20  # logits at a time in float32: 4 MB
 GROUP = 2**23  # gradients of logits in the products' type: 16 MB in bfloat16
+ROUND = 64  # tokens at a time, zeros at the end: oneDNN makes and keeps code for every new number of them
 
 
 def cross_entropy(
@@ -41,28 +42,32 @@ class _CrossEntropy(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(weight.dtype, torch.float32)
-        x, matrix, offset = readout.to(dtype), weight.to(dtype), bias.to(dtype)
+        matrix, offset = weight.to(dtype), bias.to(dtype)
         train = any(ctx.needs_input_grad)
+        count = -(-len(readout) // ROUND) * ROUND
+        x = F.pad(readout.to(dtype), (0, 0, 0, count - len(readout)))
         d_readout = torch.empty_like(x) if train else x
         d_weight: Tensor | None = None
         d_bias, total, nll = (readout.new_zeros(shape, dtype=wide) for shape in (bias.shape, (), ()))
-        group = max(GROUP // len(weight), 1)
-        d = x.new_empty(min(group, len(x)) if train else 0, len(weight))
-        for begin in range(0, len(x), group):
+        group, chunk = (max(size // len(weight) // ROUND, 1) * ROUND for size in (GROUP, CHUNK))
+        d = x.new_empty(min(group, count) if train else 0, len(weight))
+        for begin in range(0, count, group):
             part = slice(begin, begin + group)
-            rows = x[part]
-            for at in range(0, len(rows), max(CHUNK // len(weight), 1)):
-                few = slice(at, at + max(CHUNK // len(weight), 1))
-                logits = F.linear(rows[few], matrix, offset).to(wide)
-                gradient = _gradient(logits, targets[part][few], smoothing, total, nll)
+            rows, wanted = x[part], targets[part]
+            for at in range(0, len(rows), chunk):
+                few = slice(at, at + chunk)
+                logits = F.linear(rows[few], matrix, offset)[: len(wanted[few])].to(wide)
+                gradient = _gradient(logits, wanted[few], smoothing, total, nll)
                 if train:
                     d_bias += gradient.sum(0)
                     d[few][: len(gradient)] = gradient
             if train:
                 found = d[: len(rows)]
+                found[len(wanted) :] = 0
                 torch.mm(found, matrix, out=d_readout[part])
                 more = torch.mm(found.t(), rows)
                 d_weight = more if d_weight is None else d_weight.to(wide).add_(more)
+        d_readout = d_readout[: len(readout)]
         total += (1 - smoothing) * nll
         ctx.save_for_backward(d_readout, torch.zeros_like(matrix) if d_weight is None else d_weight, d_bias)
         ctx.dtypes = readout.dtype, weight.dtype, bias.dtype

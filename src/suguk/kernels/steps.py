@@ -111,8 +111,11 @@ class Shared:
         for step in set(range(self.used)) - self.walked:  # nobody used their outputs
             dy[step].zero_()
         if self.matrix.dim() == 3:  # [T, B, Q, O] → [B, O, T·Q]
-            left = dy.permute(1, 3, 0, 2).flatten(2)
-            return (torch.bmm(left, x.transpose(0, 1).flatten(1, 2)),)
+            # In float32 or wider: small products, of another shape in nearly every batch, and in bfloat16 on a CPU
+            # code is made and kept for every shape.
+            left, right = _wide(dy.permute(1, 3, 0, 2).flatten(2)), _wide(x.transpose(0, 1).flatten(1, 2))
+            found = left.new_empty(*left.shape[:2], right.shape[2])
+            return (torch.bmm(left, right, out=found),)  # `out`: else autocast would make it bfloat16 again
         dy = dy.flatten(0, -2)
         found = torch.mm(dy.t(), x.flatten(0, -2))
         return (found,) if self.bias is None else (found, dy.sum(0))

@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from suguk import files
 from suguk.errors import ModelError, UserError
+from suguk.run_directory import write_tensors
 
 FORMAT = 1
 
@@ -92,13 +91,12 @@ def write_state(folder: Path, progress: Progress, tensors: Mapping[str, Tensor])
         path.parent.mkdir(exist_ok=True)
     except OSError as fault:
         raise _refused(path.parent, fault) from None
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {
         "format": "suguk-training",
         "version": str(FORMAT),
         "progress": json.dumps(dataclasses.asdict(progress)),
     }
-    files.write(path, save(plain, metadata=metadata))
+    write_tensors(path, tensors, metadata)
 
 
 def read_state(folder: Path) -> Saved | None:

@@ -73,7 +73,6 @@ class Loop:
                 hint="resume with the suguk that began this run, or train anew with another --out",
             )
         self.model.train()
-        self.fresh = saved is None
         if saved is not None:
             self._restore(saved)
 
@@ -96,8 +95,6 @@ class Loop:
         """Until the end, or until stop(step), asked after every update, is true. Whether the end came."""
         self.log = MetricsLog(self.folder, self.progress.metrics_bytes)
         try:
-            if self.fresh:
-                self.save()
             while not self._over():
                 self._advance()
                 if stop(self.progress.step):
