@@ -154,7 +154,7 @@ def stepped(model: Seq2Seq, batch: Pairs) -> Tensor:
     state, token = model.start(memory), torch.full((len(batch.source), 1), SOS)
     found = []
     for t in range(batch.target.shape[1]):
-        log_probs, state = model.step(token, state, memory)
+        log_probs, state, _ = model.step(token, state, memory)
         token = batch.target[:, t : t + 1]
         found.append(log_probs.gather(-1, token.unsqueeze(-1)).squeeze(-1))
     return torch.cat(found, dim=1)

@@ -29,8 +29,7 @@ def stepped(model: Seq2Seq, batch: Pairs, hypotheses: int) -> tuple[Tensor, Tens
     token = torch.full((len(batch.source), hypotheses), SOS)
     log_probs, weights = [], []
     for t in range(batch.target.shape[1]):
-        _, _, seen = model.decoder.step(token, state, memory)
-        found, state = model.step(token, state, memory)
+        found, state, seen = model.step(token, state, memory)
         log_probs.append(found[:, -1])
         weights.append(seen[:, -1])
         token = batch.target[:, t : t + 1].expand(-1, hypotheses)

@@ -30,11 +30,13 @@ class Toy:
         rows = len(memory)
         return Seen(torch.zeros(rows, 1, 2, dtype=torch.long), torch.zeros(rows, 1, dtype=torch.long))
 
-    def step(self, token: Tensor, state: Seen, memory: Tensor) -> tuple[Tensor, Seen]:
+    def step(self, token: Tensor, state: Seen, memory: Tensor) -> tuple[Tensor, Seen, Tensor]:
+        """What stands for attention is the previous word and the number of the step."""
         words = torch.cat([state.words[..., 1:], token.unsqueeze(-1)], dim=-1)
         row = torch.arange(len(memory)).unsqueeze(1)
         log_probs = memory[row, state.steps % 2, words[..., 0], words[..., 1]]
-        return log_probs, Seen(words, state.steps + 1)
+        looked = torch.stack([token, state.steps], dim=-1).double()
+        return log_probs, Seen(words, state.steps + 1), looked
 
 
 def tables(rows: int, vocabulary: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -54,7 +56,7 @@ def forced(table: Tensor, row: int, words: tuple[int, ...]) -> list[float]:
     toy, memory = Toy(), table[row : row + 1]
     state, token, scores = toy.start(memory), SOS, []
     for word in words:
-        log_probs, state = toy.step(torch.tensor([[token]]), state, memory)
+        log_probs, state, _ = toy.step(torch.tensor([[token]]), state, memory)
         scores.append(float(log_probs[0, 0, word]))
         token = word
     return scores
@@ -215,7 +217,7 @@ def test_the_search_stops_when_everything_is_finished() -> None:
     calls = 0
 
     class Counting(Toy):
-        def step(self, token: Tensor, state: Seen, memory: Tensor) -> tuple[Tensor, Seen]:
+        def step(self, token: Tensor, state: Seen, memory: Tensor) -> tuple[Tensor, Seen, Tensor]:
             nonlocal calls
             calls += 1
             return super().step(token, state, memory)
@@ -224,6 +226,53 @@ def test_the_search_stops_when_everything_is_finished() -> None:
     table[..., EOS] = 0.0
     search(Counting(), table, torch.tensor([999, 999]), torch.zeros(1, 999, dtype=torch.float64))
     assert calls == 1
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_the_trace_follows_its_hypothesis(beam: int) -> None:
+    limits = [5, 2, 4]
+    table = tables(3, 6, seed=9)
+    frame = torch.zeros(beam, 5, dtype=torch.float64)
+    trace = torch.zeros(3, 2, dtype=torch.float64)
+    result = search(Toy(), table, torch.tensor(limits), frame, trace=trace)
+    plain = found(table, limits, beam)
+    assert torch.equal(result.tokens, plain.tokens)
+    assert result.weights.shape == (3, beam, 3, 2)
+    assert plain.weights.shape[2] == 0
+    for row, seat in itertools.product(range(3), range(beam)):
+        length = int(result.lengths[row, seat])
+        fed = [SOS, *result.tokens[row, seat].tolist()]
+        wanted = [[fed[t], t] if t < length else [0, 0] for t in range(3)]
+        assert result.weights[row, seat].tolist() == wanted
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_outputs_begin_with_what_is_asked_for(beam: int) -> None:
+    limits = [4, 3, 4]
+    table = tables(3, 6, seed=11)
+    prefix = torch.tensor([[5, 4, -1], [4, EOS, -1], [-1, -1, -1]])
+    frame = torch.zeros(beam, 4, dtype=torch.float64)
+    result = search(Toy(), table, torch.tensor(limits), frame, prefix=prefix)
+    consistent(result, table, limits, 0.0, "wu")
+    assert all(output.words[:2] == (5, 4) for output in outputs(result, 0))
+    assert [output.words for output in outputs(result, 1)] == [(4, EOS)]
+    same(outputs(result, 2), outputs(found(table, limits, beam), 2))
+    if beam > 1:  # of the hypotheses that begin so, the best ones
+        space = [o for o in brute_force(table, 0, 4, 0.0, "wu") if o.words[:2] == (5, 4)]
+        wide = search(Toy(), table[:1], torch.tensor([4]), frame.new_zeros(len(space), 4), prefix=prefix[:1])
+        same(outputs(wide, 0), space)
+
+
+def test_a_large_vocabulary_is_searched_as_a_small_one() -> None:
+    """More words than `WIDEST`, where only the best few of each hypothesis are looked at."""
+    few = tables(2, 6, seed=13)
+    many = few.new_full((2, 2, 6, 6, 1100), -60.0)
+    many[..., :6] = few
+    for beam in (1, 4):
+        limits, frame = torch.tensor([4, 3]), torch.zeros(beam, 4, dtype=torch.float64)
+        small, large = (search(Toy(), table, limits, frame) for table in (few, many))
+        assert torch.equal(small.tokens, large.tokens)
+        assert torch.equal(small.log_probs, large.log_probs)
 
 
 def test_select_takes_rows_of_every_tensor() -> None:

@@ -49,7 +49,8 @@ class Searching(nn.Module):
         self.model = model
 
     def forward(self, memory: Memory, limits: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-        found = search(self.model, memory, limits, frame, alpha=0.6, loop=while_loop)
+        trace = frame.new_zeros(0, memory.mask.shape[1])
+        found = search(self.model, memory, limits, frame, trace=trace, alpha=0.6, loop=while_loop)
         return found.tokens, found.scores
 
 

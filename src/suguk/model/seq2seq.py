@@ -51,10 +51,10 @@ class Seq2Seq(nn.Module):
         """Before the first word: see `Decoder.start`."""
         return self.decoder.start(memory)
 
-    def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
-        """token: [B, Q]. Returns log probabilities of the next word [B, Q, V] and the new state."""
-        readout, state, _ = self.decoder.step(token, state, memory)
-        return self.head(readout), state
+    def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """token: [B, Q]. Returns log probabilities of the next word [B, Q, V], the new state, weights [B, Q, S]."""
+        readout, state, weights = self.decoder.step(token, state, memory)
+        return self.head(readout), state, weights
 
     def force(self, memory: Memory, target: Tensor) -> tuple[Tensor, Tensor]:
         """Teacher forcing of given targets [B, T]: readouts [B, T, R] and attention weights [B, T, S]."""

@@ -1,6 +1,6 @@
 """What search knows of a model: `Stepper`. A trained model, an ensemble and a test double satisfy it.
 
-Shapes: B rows (sources), Q hypotheses of a row, V vocabulary.
+Shapes: B rows (sources), S source length, Q hypotheses of a row, K chosen ones, V vocabulary.
 """
 
 from typing import Any, Protocol
@@ -20,19 +20,19 @@ class Stepper(Protocol):
         """The state before the first word, with Q = 1."""
         ...
 
-    def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
-        """token: [B, Q], the previous words. Returns log probabilities [B, Q, V] and the new state."""
+    def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """token: [B, Q], the previous words.
+
+        Returns log probabilities [B, Q, V], the new state and the attention weights [B, Q, S] (zero without attention).
+        """
         ...
 
 
 def select(state: State, rows: Tensor) -> State:
     """Hypothesis rows[b, k] of each row b. state: tensors [B, Q, …]; rows: [B, K] → tensors [B, K, …]."""
-
-    def pick(part: Tensor) -> Tensor:
-        index = rows.reshape(rows.shape + (1,) * (part.dim() - 2))
-        return part.gather(1, index.expand(rows.shape + part.shape[2:]))
-
-    return pytree.tree_map(pick, state)
+    batch = torch.arange(rows.shape[0], device=rows.device).unsqueeze(1)
+    # One index into rows laid out flat: whole hypotheses are copied, not single values.
+    return pytree.tree_map(lambda part: part.flatten(0, 1)[batch * part.shape[1] + rows], state)
 
 
 def spread(state: State, like: Tensor) -> State:
