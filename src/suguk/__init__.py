@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from suguk.answers import TextPredictor
     from suguk.config import PredictConfig
     from suguk.evaluation.report import Evaluation
     from suguk.predictor import Predictor
@@ -77,8 +78,22 @@ def resume(
     return run.resume(path, overrides=overrides, display=display, stop=stop)
 
 
-def load(path: str | Path, device: str = "auto") -> "TrainedModel":
-    """The model of a run directory with its best weights; ModelError. device: auto, cpu, cuda or cuda:N."""
+def load(path: str | Path, device: str = "auto") -> "TextPredictor":
+    """The model of a run directory, with its best weights, or of a file that `suguk export` wrote; ModelError.
+
+    device: auto, cpu, cuda or cuda:N; an exported file runs on the processor.
+    """
+    if Path(path).suffix == ".onnx":
+        from suguk.errors import UserError
+        from suguk.runtime import OnnxModel
+
+        if device not in ("auto", "cpu"):
+            raise UserError(
+                "an exported file runs on the processor",
+                where=f"device {device}",
+                hint="give the run directory to use a GPU",
+            )
+        return OnnxModel.load(path)
     from suguk.trained import TrainedModel
 
     return TrainedModel.load(path, device)
@@ -96,8 +111,8 @@ def evaluate(
 ) -> "Evaluation":
     """Decode the sources of `data` and score the outputs against their targets.
 
-    model: a run directory or a loaded model. data, source, target: as in `train`; equal sources are one
-    source with several references. metrics: by default bleu, chrf, ter, exact, cer and wer. Raises UserError.
+    model: a run directory, an exported file or a loaded model. data, source, target: as in `train`; equal sources
+    are one source with several references. metrics: by default bleu, chrf, ter, exact, cer and wer. Raises UserError.
     """
     from suguk.data.read import read, references
     from suguk.evaluation.report import evaluate as evaluate_pairs

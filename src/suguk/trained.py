@@ -49,7 +49,7 @@ class TrainedModel(TextPredictor):
                 most,
                 frame,
                 alpha=options.length_penalty,
-                penalty=options.penalty,
+                offset=options.offset,
             )
             *plain, _ = (part.cpu().numpy() for part in found)  # without the trace
             return Found(*plain)

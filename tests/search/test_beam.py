@@ -48,7 +48,9 @@ def tables(rows: int, vocabulary: int, seed: int, scale: float = 1.0) -> Tensor:
 
 def found(table: Tensor, limits: list[int], beam: int, alpha: float = 0.0, penalty: str = "wu") -> Found:
     frame = torch.zeros(beam, max(limits), dtype=torch.float64)
-    return search(Toy(), table, torch.tensor(limits), frame, alpha=alpha, penalty=penalty)
+    return search(
+        Toy(), table, torch.tensor(limits), frame, alpha=alpha, offset=5.0 if penalty == "wu" else 0.0
+    )
 
 
 def forced(table: Tensor, row: int, words: tuple[int, ...]) -> list[float]:

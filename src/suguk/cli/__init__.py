@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suguk.cli import bench, check, demo, evaluate, predict, recipes, score, train
+from suguk.cli import bench, check, demo, evaluate, export, predict, recipes, score, train
 from suguk.cli.faults import Verbs
 from suguk.cli.train import TrainCommand
 from suguk.cli.values import PathsCommand
@@ -49,6 +49,7 @@ app.command(cls=TrainCommand)(train.train)
 app.command()(predict.predict)
 app.command()(score.score)
 app.command()(evaluate.evaluate)
+app.command()(export.export)
 app.command()(bench.bench)
 app.command()(recipes.recipes)
 

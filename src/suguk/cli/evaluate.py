@@ -9,8 +9,8 @@ from suguk.cli import streams, values
 from suguk.cli.faults import say
 
 if TYPE_CHECKING:
+    from suguk.answers import TextPredictor
     from suguk.evaluation.report import Evaluation
-    from suguk.trained import TrainedModel
 
 Metrics = Annotated[
     str | None,
@@ -93,7 +93,7 @@ def evaluate(
         _draw(found, picture, quiet=quiet)
 
 
-def _names(given: str | None, model: "TrainedModel") -> tuple[str, ...]:
+def _names(given: str | None, model: "TextPredictor") -> tuple[str, ...]:
     from suguk.evaluation.report import DEFAULT
 
     if given is not None:

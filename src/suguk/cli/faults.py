@@ -16,7 +16,17 @@ from typer.core import TyperGroup
 from suguk.errors import MissingExtra, UserError
 
 TRACEBACK = "SUGUK_TRACEBACK"
-_EXTRA = ("matplotlib", "pyarrow", "rapidfuzz", "sacrebleu", "safetensors", "tomli_w", "torch")
+_EXTRA = (
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "pyarrow",
+    "rapidfuzz",
+    "sacrebleu",
+    "safetensors",
+    "tomli_w",
+    "torch",
+)
 _MENDABLE = {
     errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ENAMETOOLONG,
     errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,

@@ -12,16 +12,17 @@ from suguk.cli.faults import say
 from suguk.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from suguk.answers import TextPredictor
     from suguk.config import PredictConfig
     from suguk.data.read import Pairs
-    from suguk.trained import TrainedModel
 
 SHOWN = 20  # bad rows that are listed
 DATA_HELP = (
     "One table (TSV, CSV, JSONL, Parquet) or two parallel text files, source first; text files may be .gz."
 )
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A run directory, as made by `suguk train --out`.")
+    str,
+    typer.Argument(metavar="MODEL", help="A run directory of `suguk train`, or a file of `suguk export`."),
 ]
 Data = Annotated[
     list[str],
@@ -134,8 +135,8 @@ def check_paths(data: Sequence[str], what: str = "DATA") -> None:
         )
 
 
-def open_model(path: str, device: str) -> "TrainedModel":
-    """The model of a run directory."""
+def open_model(path: str, device: str) -> "TextPredictor":
+    """The model of a run directory or of an exported file."""
     import suguk
 
     return suguk.load(path, device)

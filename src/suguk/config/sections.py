@@ -263,6 +263,11 @@ class PredictConfig(Section):
         description="replace an unknown output word by the most attended source word (word tokenizers, Luong 2015)",
     )
 
+    @property
+    def offset(self) -> float:
+        """k of the length penalty ((k + |Y|) / (k + 1))^alpha."""
+        return 5.0 if self.penalty == "wu" else 0.0
+
     @model_validator(mode="after")
     def possible(self) -> Self:
         if self.n_best > self.beam:

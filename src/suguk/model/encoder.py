@@ -60,9 +60,9 @@ class Encoder(nn.Module):
             source = source.gather(1, order)
         x = self.embedding(source)
         last: list[CellState] = []
-        for index, ways in enumerate(self.layers):
+        for index in range(len(self.layers)):
             below = dropout(x, self.dropout, self.training) if index else x
-            x, state = self._layer(ways, below, mask)
+            x, state = self.layer(index, below, mask)
             if self.residual and index:
                 x = x + below
             last.append(state)
@@ -70,10 +70,10 @@ class Encoder(nn.Module):
             x = x.gather(1, order.unsqueeze(-1).expand_as(x))
         return Encoded(x, mask, tuple(last))
 
-    @staticmethod
-    def _layer(ways: nn.Module, x: Tensor, mask: Tensor) -> tuple[Tensor, CellState]:
+    def layer(self, index: int, x: Tensor, mask: Tensor) -> tuple[Tensor, CellState]:
+        """Outputs [B, S, C] and last states [B, C] of one layer in all its directions."""
         found = []
-        for way, cell in enumerate(ways.children()):
+        for way, cell in enumerate(self.layers[index].children()):
             assert isinstance(cell, Cell)
             found.append(cell.sequence(x, mask, cell.initial(x, x.shape[0]), reverse=way == 1))
         outputs = torch.cat([y for y, _ in found], dim=-1)

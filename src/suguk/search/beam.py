@@ -165,20 +165,21 @@ def _seated(
     claim = torch.cat([keep.to(best.dtype), best], dim=1).topk(seats, dim=1).indices
     old = claim < seats
     choice = (claim - seats).clamp(min=0)
-    parent = torch.where(old, claim.clamp(max=seats - 1), (flat // width).gather(1, choice))
+    owner = order.unsqueeze(1).expand(seats, width).flatten()  # whose candidate it is
+    parent = torch.where(old, claim.clamp(max=seats - 1), owner[flat].gather(1, choice))
     total = torch.where(old, kept.gather(1, parent), best.gather(1, choice))
     return old, parent, total, words.flatten(1).gather(1, flat).gather(1, choice)
 
 
-def length_penalty(lengths: Tensor, alpha: Tensor | float, kind: str) -> Tensor:
-    """wu: ((5 + |Y|) / 6)^α (Wu et al. 2016, eq. 14); average: |Y|^α. |Y| counts `<eos>`; α = 0: 1."""
+def length_penalty(lengths: Tensor, alpha: Tensor | float, offset: Tensor | float) -> Tensor:
+    """((k + |Y|) / (k + 1))^α; k = 5: Wu et al. 2016, eq. 14; k = 0: |Y|^α. |Y| counts `<eos>`; α = 0: 1."""
     size = lengths.clamp(min=1).to(torch.float32)
-    return ((5 + size) / 6) ** alpha if kind == "wu" else size**alpha
+    return ((offset + size) / (offset + 1)) ** alpha
 
 
-def ranked(beam: Beam, alpha: Tensor | float, kind: str) -> Found:
+def ranked(beam: Beam, alpha: Tensor | float, offset: Tensor | float) -> Found:
     """The end result, in order of score."""
-    scores = beam.log_probs / length_penalty(beam.lengths, alpha, kind).to(beam.log_probs.dtype)
+    scores = beam.log_probs / length_penalty(beam.lengths, alpha, offset).to(beam.log_probs.dtype)
     seats = scores.shape[1]
     by_score = scores.topk(seats, dim=1).indices
     index = torch.arange(seats, device=scores.device)
@@ -209,14 +210,15 @@ def search(
     trace: Tensor | None = None,
     prefix: Tensor | None = None,
     alpha: Tensor | float = 0.0,
-    penalty: str = "wu",
+    offset: Tensor | float = 5.0,
     loop: Loop = eager_loop,
 ) -> Found:
     """The K most probable outputs of each row that a beam of K finds.
 
     limits: [B] most tokens of each row, `<eos>` included, at most T; frame: [K, T] zeros, whose shape sets the beam's
     width and the longest output; trace, prefix: see `Wish`, by default no attention is kept and nothing is asked for;
-    loop: how to repeat (`eager_loop`, or `torch.while_loop` behind the same signature).
+    alpha, offset: see `length_penalty`; loop: how to repeat (`eager_loop`, or `torch.while_loop` behind the same
+    signature).
     """
     wish = Wish(limits, frame, frame.new_zeros(0, 1) if trace is None else trace, prefix)
     beam = loop(
@@ -224,4 +226,4 @@ def search(
         lambda beam: advance(stepper, beam, memory, wish),
         begin(stepper, memory, wish),
     )
-    return ranked(beam, alpha, penalty)
+    return ranked(beam, alpha, offset)

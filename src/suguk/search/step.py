@@ -30,9 +30,10 @@ class Stepper(Protocol):
 
 def select(state: State, rows: Tensor) -> State:
     """Hypothesis rows[b, k] of each row b. state: tensors [B, Q, …]; rows: [B, K] → tensors [B, K, …]."""
-    batch = torch.arange(rows.shape[0], device=rows.device).unsqueeze(1)
-    # One index into rows laid out flat: whole hypotheses are copied, not single values.
-    return pytree.tree_map(lambda part: part.flatten(0, 1)[batch * part.shape[1] + rows], state)
+    parts, form = pytree.tree_flatten(state)
+    # One index into all hypotheses laid out flat: they are copied whole, not value by value.
+    index = torch.arange(rows.shape[0], device=rows.device).unsqueeze(1) * parts[0].shape[1] + rows
+    return pytree.tree_unflatten([part.flatten(0, 1)[index] for part in parts], form)
 
 
 def spread(state: State, like: Tensor) -> State:

@@ -1,0 +1,162 @@
+"""From a run directory to one file: graph, weights, fields, settings and a card; checked before it is kept."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+
+from suguk import files
+from suguk.config import Config, DataConfig
+from suguk.data.read import read
+from suguk.errors import UserError
+from suguk.export.graph import traced
+from suguk.export.int8 import packed
+from suguk.export.parity import Parity, compare
+from suguk.runtime import container
+from suguk.runtime.model import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY, OnnxModel
+from suguk.trained import TrainedModel
+
+SENTENCES = 100  # that the check looks at
+# Names of sizes. Limits and prefix may be of one row for all: were they called B too, ONNX Runtime would take their
+# buffers for those of B rows.
+SIZES = {"source": "BS", "limits": "L", "frame": "KT", "trace": "A", "prefix": "PF"}
+# Mean difference of a token's log probability from which on an export has failed.
+TOLERANCE = {"fp32": 1e-4, "int8": 0.1}
+
+
+def export(
+    run: str | Path,
+    path: str | Path,
+    *,
+    single: bool = False,
+    check: tuple[str, ...] = (),
+    card: Mapping[str, str] | None = None,
+) -> Parity:
+    """Write the model of a run directory into one file.
+
+    single: keep weights in single precision, else in eight bits; check: pairs to compare the engines on, by default
+    those that the run was validated on; card: what users should know, such as languages and licence. UserError if
+    the file answers otherwise than PyTorch does, and then nothing is written.
+    """
+    folder, path = Path(run), Path(path)
+    trained = TrainedModel.load(folder, "cpu")
+    sources, targets = _pairs(trained.config, check)
+    graph = graph_of(trained, single=single)
+    precision = "fp32" if single else "int8"
+    about = {**_about(folder), "precision": precision, "card": dict(card or {})}
+    parity = compare(trained, OnnxModel.of(with_metadata(graph, trained, about), path), sources, targets)
+    if not parity.mean_difference <= TOLERANCE[precision]:
+        raise UserError(
+            f"the file does not answer as PyTorch does, so it was not kept: {parity.text()}; at most "
+            f"{TOLERANCE[precision]:g} is allowed on average",
+            where=path,
+            hint="export with --fp32" if not single else "report it, with the run's config.toml",
+        )
+    files.write(path, with_metadata(graph, trained, {**about, "parity": parity.to_json()}))
+    return parity
+
+
+def graph_of(trained: TrainedModel, *, single: bool) -> onnx.ModelProto:
+    """Encoder and search with all weights, and a default for every input but the source."""
+    graph = traced(trained.model)
+    if not single:
+        graph = packed(graph)
+    _finish(graph, trained)
+    return graph
+
+
+def _pairs(config: Config, check: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    paths = check or config.data.valid or config.data.train
+    try:
+        pairs = read(list(paths), source=config.data.source, target=config.data.target, skip_bad=True)
+    except UserError as fault:
+        raise UserError(
+            f"no sentences to check the export on: {fault.message}",
+            where=fault.where,
+            hint="name pairs with --check DATA",
+        ) from None
+    rows = np.unique(np.linspace(0, len(pairs) - 1, SENTENCES).round().astype(int)).tolist()
+    return [pairs.sources[row] for row in rows], [pairs.targets[row] for row in rows]
+
+
+def _finish(model: onnx.ModelProto, trained: TrainedModel) -> None:
+    """Names of sizes, and a default for every input but the source."""
+    options = trained.config.predict
+    graph = model.graph
+    known: dict[str, str] = {}
+    for value in (*graph.input, *graph.output):
+        dims = value.type.tensor_type.shape.dim
+        for dim, name in zip(dims, SIZES.get(value.name, "?" * len(dims)), strict=True):
+            if dim.dim_param:
+                known.setdefault(dim.dim_param, name)
+                dim.dim_param = known[dim.dim_param] if name == "?" else name
+    defaults = {
+        "limits": np.array([options.max_length]),
+        "frame": np.zeros((options.beam, options.max_length), np.float32),
+        "trace": np.zeros(0, np.float32),
+        "prefix": np.array([[-1]]),
+        "alpha": np.array(options.length_penalty, np.float32),
+        "offset": np.array(options.offset, np.float32),
+    }
+    for name, default in defaults.items():
+        graph.initializer.append(numpy_helper.from_array(default, name))
+    forget_shapes(graph)
+    graph.name = "suguk"
+    model.producer_name, model.producer_version = "suguk", metadata.version("suguk")
+
+
+def forget_shapes(graph: onnx.GraphProto) -> None:
+    """What is said of values inside: ONNX Runtime finds it out, and some of it is true no more."""
+    del graph.value_info[:]
+    for node in graph.node:
+        for one in node.attribute:
+            if one.type == onnx.AttributeProto.GRAPH:
+                forget_shapes(one.g)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    made = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return {
+        "suguk": metadata.version("suguk"),
+        "torch": torch.__version__,
+        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "trained": made.get("created"),
+        "data": made.get("data"),
+        "validation": _validation(folder),
+    }
+
+
+def _validation(folder: Path) -> dict[str, Any] | None:
+    """The validation that the kept weights come from."""
+    from suguk.training.checkpoint import read_metrics
+
+    best = [record for record in read_metrics(folder) if record["kind"] == "valid" and record["best"]]
+    return (
+        {key: best[-1][key] for key in ("step", "epoch", "metric", "score", "perplexity")} if best else None
+    )
+
+
+def with_metadata(model: onnx.ModelProto, trained: TrainedModel, about: Mapping[str, Any]) -> bytes:
+    """The file: settings, fields and what is said about the model stand in it, and a sha256 of all of it."""
+    # Whoever gets the file need not know where the data lay.
+    config = trained.config.model_copy(update={"data": DataConfig(lowercase=trained.config.data.lowercase)})
+    held = {
+        container.FORMAT_KEY: container.FORMAT,
+        container.VERSION_KEY: str(container.VERSION),
+        CONFIG_KEY: config.model_dump_json(exclude_none=True),
+        SOURCE_KEY: trained.source.to_json(),
+        TARGET_KEY: trained.target.to_json(),
+        ABOUT_KEY: json.dumps(about, ensure_ascii=False),
+    }
+    del model.metadata_props[:]
+    for key, value in held.items():
+        model.metadata_props.add(key=key, value=value)
+    model.metadata_props.add(key=container.DIGEST_KEY, value=container.digest(model.SerializeToString()))
+    return bytes(model.SerializeToString())

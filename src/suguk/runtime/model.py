@@ -1,0 +1,96 @@
+"""An exported model: the `Predictor` that runs one `.onnx` file with ONNX Runtime. Imports no torch.
+
+Shapes: B rows (sources), S source length, T target length, K hypotheses.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from suguk import config as settings
+from suguk.answers import Forced, Found, Ids, TextPredictor
+from suguk.config import Config, PredictConfig
+from suguk.errors import ConfigError, ModelError
+from suguk.fields import PAD, TextField
+from suguk.runtime import container
+
+CONFIG_KEY, SOURCE_KEY, TARGET_KEY, ABOUT_KEY = "suguk.config", "suguk.source", "suguk.target", "suguk.about"
+RESULTS = ("tokens", "token_scores", "log_probs", "scores", "lengths", "finished")
+
+
+class OnnxModel(TextPredictor):
+    """Satisfies `suguk.predictor.Predictor`. Several threads may share one."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: TextField,
+        target: TextField,
+        session: onnxruntime.InferenceSession,
+        about: dict[str, Any],
+    ) -> None:
+        super().__init__(config, source, target)
+        self.session, self.about = session, about
+
+    @classmethod
+    def load(cls, path: str | Path, threads: int = 0) -> "OnnxModel":
+        """threads: that one answer is computed with; 0: as many as there are cores. ModelError says what is wrong."""
+        path = Path(path)
+        return cls.of(container.read(path), path, threads)
+
+    @classmethod
+    def of(cls, content: bytes, path: Path, threads: int = 0) -> "OnnxModel":
+        """From what a file holds; path: what to call it in messages."""
+        metadata = container.metadata(content, path)
+        try:
+            config = settings.build(json.loads(metadata[CONFIG_KEY]), str(path))
+            source, target = (
+                TextField.from_json(metadata[key], str(path)) for key in (SOURCE_KEY, TARGET_KEY)
+            )
+            about = json.loads(metadata[ABOUT_KEY])
+        except (KeyError, json.JSONDecodeError, ConfigError) as fault:
+            raise ModelError(f"damaged metadata: {fault}", where=path, hint="export it again") from None
+        return cls(config, source, target, session_of(content, path, threads), about)
+
+    def _search(self, source: Ids, lengths: Ids, limits: Ids, options: PredictConfig) -> Found:
+        del lengths  # the graph counts what is not padding
+        found = self.session.run(
+            RESULTS,
+            {
+                "source": source,
+                "limits": limits,
+                "frame": np.zeros((options.beam, limits.max()), np.float32),
+                "alpha": np.array(options.length_penalty, np.float32),
+                "offset": np.array(options.offset, np.float32),
+            },
+        )
+        return Found(*found)
+
+    def _force(self, source: Ids, lengths: Ids, target: Ids) -> Forced:
+        """The search with all of its output asked for."""
+        del lengths
+        scores, weights = self.session.run(
+            ("token_scores", "attention"),
+            {
+                "source": source,
+                "limits": (target != PAD).sum(1),
+                "frame": np.zeros((1, target.shape[1]), np.float32),
+                "trace": np.zeros(target.shape[1], np.float32),
+                "prefix": target,
+            },
+        )
+        return Forced(scores[:, 0], weights[:, 0])
+
+
+def session_of(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """ModelError if ONNX Runtime refuses the graph."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as fault:  # the library's exceptions have no common class of their own
+        raise ModelError(f"ONNX Runtime refuses it: {fault}", where=path, hint="update onnxruntime") from None

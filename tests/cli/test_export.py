@@ -1,0 +1,114 @@
+"""`suguk export`, and every verb that takes a model with the file that it wrote."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from suguk.runtime import OnnxModel
+from tests.cli.calls import suguk
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "anywhere.md"
+LINES = "abc\n\ndcba\ncab\n"
+
+
+@pytest.fixture(scope="session")
+def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
+    ran = suguk("export", model, path, "--languages", "letters", "--license", "CC0", "--fp32")
+    assert ran.status == 0
+    assert "100.0% of outputs the same" in ran.err
+    assert str(path) in ran.err
+    return path
+
+
+def test_the_file_answers_as_the_run_directory_does(
+    exported: Path, model: Path, tables: tuple[Path, Path]
+) -> None:
+    for options in ([], ["--beam", "1"], ["--n-best", "3"], ["--beam", "3", "--length-penalty", "0"]):
+        both = [suguk("predict", one, *options, given=LINES) for one in (exported, model)]
+        assert both[0].status == 0
+        if options[:1] != ["--n-best"]:  # their scores may differ in the last digit
+            assert both[0].out == both[1].out
+        assert [line.partition("\t")[0] for line in both[0].lines] == [
+            line.partition("\t")[0] for line in both[1].lines
+        ]
+    scores = [suguk("score", one, tables[1], "--quiet").lines for one in (exported, model)]
+    for one, other in zip(*scores, strict=True):
+        assert float(one.split("\t")[0]) == pytest.approx(float(other.split("\t")[0]), abs=2e-4)
+    ran = suguk("evaluate", exported, tables[1])
+    assert ran.status == 0
+    assert "perplexity" in ran.out
+
+
+def test_the_card_says_what_the_model_is(exported: Path) -> None:
+    about = OnnxModel.load(exported).about
+    assert about["card"] == {"languages": "letters", "license": "CC0"}
+    assert about["precision"] == "fp32"
+    assert about["data"]["training_pairs"] == 83
+    assert about["validation"]["metric"]
+    assert about["parity"]["same_outputs"] == 1
+    assert str(exported.parent) not in str(about)
+
+
+def test_without_torch(exported: Path, tmp_path: Path) -> None:
+    """Nor anything else of the extra `train`."""
+    for package in ("torch", "onnx", "onnxscript", "pyarrow", "safetensors", "sacrebleu", "matplotlib"):
+        blocker = f'raise ModuleNotFoundError("No module named {package!r}", name={package!r})\n'
+        (tmp_path / f"{package}.py").write_text(blocker, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "suguk", "predict", str(exported)],
+        input=LINES,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == suguk("predict", exported, given=LINES).out
+
+
+def test_the_guides_lines_answer_without_suguk(exported: Path, tmp_path: Path) -> None:
+    match = re.search(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    assert match is not None
+    code = match[1].replace("es-en.onnx", str(exported)).replace("estoy en casa", "abc")
+    assert "suguk" not in re.sub(r'"suguk\.\w+"', "", code)
+    (tmp_path / "plain.py").write_text(code, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, str(tmp_path / "plain.py")], capture_output=True, text=True, check=True
+    )
+    wanted = suguk("predict", exported, "--n-best", "1", given="abc\nquiero ser actriz\n").lines
+    for line, (output, score) in zip(
+        ran.stdout.splitlines(), (one.split("\t") for one in wanted), strict=True
+    ):
+        found = line.rpartition(" ")
+        assert found[0].strip() == output.strip()
+        assert float(found[2]) == pytest.approx(float(score), abs=1e-3)
+
+
+def test_what_cannot_be_exported(model: Path, tmp_path: Path) -> None:
+    ran = suguk("export", tmp_path / "none", tmp_path / "x.onnx")
+    assert (ran.status, ran.out) == (2, "")
+    assert "no such run directory" in ran.err
+    ran = suguk("export", model, tmp_path / "x.onnx", "--check", tmp_path / "none.tsv")
+    assert ran.status == 2
+    assert "no sentences to check the export on" in ran.err
+    assert "--check DATA" in ran.err
+    ran = suguk("predict", tmp_path / "x.onnx", given=LINES)
+    assert ran.status == 2
+    assert "no such file" in ran.err
+
+
+def test_an_export_that_answers_otherwise_is_not_kept(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suguk.export.write.TOLERANCE", {"int8": -1.0})
+    ran = suguk("export", model, tmp_path / "x.onnx")
+    assert ran.status == 2
+    assert "does not answer as PyTorch does" in ran.err
+    assert "--fp32" in ran.err
+    assert not list(tmp_path.iterdir())

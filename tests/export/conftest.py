@@ -1,0 +1,66 @@
+"""Exported models with drawn weights; an export takes seconds, so each is made once."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from suguk import config
+from suguk.export import int8
+from suguk.export.write import graph_of, with_metadata
+from suguk.fields import EOS, TextField
+from suguk.model import build
+from suguk.runtime import OnnxModel
+from suguk.trained import TrainedModel
+
+LINES = ["a b c", "b c d e a", "", "the cat sat on the mat .", "on", "the mat", "a b c", "cat d"]
+# Every cell, bridge, place of attention, kind of readout and way of feeding is in one of them.
+MODELS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "bahdanau2014": {},
+    "luong2015-local-p": {"layers": 2},
+    "cho2014": {},
+    "sutskever2014": {"layers": 2},
+    "chars": {},
+    "luong2015": {"cell": "rnn", "bridge": "linear", "attention": "location", "bidirectional": True},
+}
+
+
+def drawn(name: str) -> TrainedModel:
+    """With weights that make outputs end, and differ."""
+    sizes: dict[str, Any] = {"hidden": 8, "embedding": 6, "readout_size": 7, **MODELS[name]}
+    plain = config.load(name, {"predict": {"beam": 4, "max_length": 9}})
+    if plain.model.readout_rank is not None:
+        sizes["readout_rank"] = 5
+    if plain.model.attention_size is not None:
+        sizes["attention_size"] = 5
+    if plain.model.encoder_hidden is not None:
+        sizes.setdefault("encoder_hidden", 4)
+    settings = config.build(config.merge(plain.model_dump(exclude_none=True), {"model": sizes}))
+    field = TextField.train("word", LINES, 40)
+    model = build(settings.model, field.size, field.size, seed=1)
+    torch.manual_seed(3)
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, -1.0, 1.0)
+    with torch.no_grad():
+        model.head.bias[:4] = 0
+        model.head.bias[EOS] = 1
+    return TrainedModel(settings, field, field, model)
+
+
+@cache
+def pair(name: str, *, single: bool) -> tuple[TrainedModel, OnnxModel]:
+    """The model in PyTorch, and exported."""
+    trained = drawn(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "SMALLEST", 1)  # else nothing of so small a model would be packed
+        content = with_metadata(graph_of(trained, single=single), trained, {})
+    return trained, OnnxModel.of(content, Path("drawn.onnx"), threads=1)
+
+
+@pytest.fixture(scope="session")
+def pairs() -> Callable[..., tuple[TrainedModel, OnnxModel]]:
+    return pair

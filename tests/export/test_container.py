@@ -1,0 +1,116 @@
+"""What a file says of itself, and files that are not what they should be."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import suguk
+from suguk.errors import ModelError, UserError
+from suguk.export.write import graph_of, with_metadata
+from suguk.runtime import OnnxModel, container
+from tests.export.conftest import LINES, drawn
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    trained = drawn("sutskever2014")
+    return with_metadata(graph_of(trained, single=True), trained, {"card": {"license": "CC0"}})
+
+
+@pytest.fixture
+def file(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    return path
+
+
+def test_a_file_is_loaded_by_its_name(file: Path) -> None:
+    model = suguk.load(file)
+    assert isinstance(model, OnnxModel)
+    assert model.about == {"card": {"license": "CC0"}}
+    assert model.config.data.train == ()
+    assert len(model.predict(LINES)) == len(LINES)
+    with pytest.raises(UserError, match="runs on the processor"):
+        suguk.load(file, "cuda")
+    with pytest.raises(UserError, match="no attention"):
+        model.predict(["a"], attention=True)
+
+
+def test_it_is_valid_onnx(content: bytes) -> None:
+    onnx.checker.check_model(onnx.load_from_string(content))
+    model = onnx.load_from_string(content)
+    assert model.graph.input[0].name == "source"
+    given = {one.name for one in model.graph.initializer}
+    assert {value.name for value in model.graph.input} - given == {"source"}
+
+
+def test_metadata_are_read_as_onnx_reads_them(content: bytes) -> None:
+    model = onnx.load_from_string(content)
+    assert container.metadata(content, Path("x")) == {one.key: one.value for one in model.metadata_props}
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) * 2 // 3]
+
+
+def _flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def _other_settings(content: bytes) -> bytes:
+    return content.replace(b'"beam":4', b'"beam":5')
+
+
+def _newer(content: bytes) -> bytes:
+    model = onnx.load_from_string(content)
+    for one in model.metadata_props:
+        if one.key == container.VERSION_KEY:
+            one.value = "99"
+    return bytes(model.SerializeToString())
+
+
+def _foreign(_: bytes) -> bytes:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+    return bytes(helper.make_model(graph).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_cut, "cut short|sha256"),
+        (_flip, "sha256|cut short"),
+        (_other_settings, "sha256"),
+        (_newer, "format version '99', this suguk reads up to 1.*\n.*update suguk"),
+        (_foreign, "not one that suguk exported"),
+        (lambda _: b"", "not one that suguk exported"),
+        (lambda _: b"hello, I am text\n", "not an ONNX file"),
+        (lambda _: b"\xff" * 40, "not an ONNX file"),
+    ],
+)
+def test_a_file_that_is_not_right_is_refused(
+    harm: Callable[[bytes], bytes], message: str, file: Path, content: bytes
+) -> None:
+    file.write_bytes(harm(content))
+    with pytest.raises(ModelError, match=message):
+        suguk.load(file)
+
+
+def test_every_flipped_bit_is_noticed(content: bytes) -> None:
+    """In whatever part of the file; some make it no protocol buffer any more."""
+    for place in range(7, len(content), len(content) // 97):
+        harmed = content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+        with pytest.raises(ModelError):
+            OnnxModel.of(harmed, Path("x.onnx"))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no such file\n.*suguk export"):
+        suguk.load(tmp_path / "none.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(ModelError, match="cannot be read"):
+        suguk.load(tmp_path / "folder.onnx")
