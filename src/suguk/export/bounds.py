@@ -27,7 +27,7 @@ class Scope:
         self.constants = {one.name: one for one in graph.initializer}
         self.widths = {
             value.name: sizes[-1].dim_value
-            for value in (*graph.value_info, *graph.input)
+            for value in (*graph.value_info, *graph.input, *graph.output)
             if (sizes := value.type.tensor_type.shape.dim) and sizes[-1].dim_value
         }
         self.carried = [value.name for value in graph.input][2:] if loop is not None else []
@@ -80,6 +80,11 @@ class Scope:
         kind, given = node.op_type, list(node.input)
         if kind in ("Tanh", "Sigmoid", "Softmax"):
             return 1.0
+        if kind == "Loop":
+            body = next(one.g for one in node.attribute if one.type == onnx.AttributeProto.GRAPH)
+            inner = Scope(body, self, node)
+            at = list(node.output).index(name)
+            return inner._carried_bound(inner.carried[at]) if at < len(inner.carried) else np.inf
         if kind in RECURRENT:
             return 1.0 if list(node.output).index(name) < 2 else np.inf  # the last output is the LSTM's c
         if kind in PASSING:

@@ -183,7 +183,7 @@ def traced(model: Seq2Seq) -> onnx.ModelProto:
     shapes = {
         "source": {0: rows, 1: sizes["S"]},
         "limits": {0: rows},
-        "frame": {0: dim("K", min=2, max=WIDEST), 1: sizes["T"]},
+        "frame": {0: dim("K", min=1, max=WIDEST), 1: sizes["T"]},
         "trace": {0: dim("A", min=0)},
         "prefix": {0: rows, 1: sizes["F"]},
         "alpha": {},

@@ -11,6 +11,7 @@ State, attention, softmax and scores stay in float32, and so do the encoder's re
 weights in eight bits, and they are unpacked when it is loaded.
 """
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -92,9 +93,9 @@ class Packer:
                 entered = self._add(nodes, "Concat", [part.name for part in parts], axis=-1)
             scale = np.concatenate([part.scale for part in parts])
         packed, unit = pack(weight * scale[:, None], self.steps, axis=0)
-        key = node.input[1], y
-        q = self._constant((*key, "q"), packed)
-        t = self._constant((*key, "t"), unit.reshape(-1))
+        # Both loops of the search have the same weights under names of their own; they are held once.
+        key = hashlib.sha256(packed.tobytes() + unit.tobytes()).hexdigest()[:16]
+        q, t = self._constant((key, "q"), packed), self._constant((key, "t"), unit.reshape(-1))
         one = self._constant(("one",), np.array(1, np.float32))
         given = [entered, q, one, t, self._zero()]
         bias, last = (None, y) if row is not None or len(node.input) > 2 else self._bias(scope, y)

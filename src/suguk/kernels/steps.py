@@ -170,7 +170,7 @@ def scores(query: Tensor, keys: Tensor) -> Tensor:
     """query · key for every pair. query: [B, Q, A]; keys: [B, S, A] → [B, Q, S]."""
     steps = _now()
     if steps is None:
-        return torch.matmul(query, keys.transpose(1, 2))
+        return torch.bmm(query, keys.transpose(1, 2))
     return steps.shared("scores", keys, lambda: (keys, None))(query)
 
 
@@ -178,7 +178,7 @@ def mix(weights: Tensor, values: Tensor) -> Tensor:
     """Σ_s weight_s · value_s. weights: [B, Q, S]; values: [B, S, C] → [B, Q, C]."""
     steps = _now()
     if steps is None:
-        return torch.matmul(weights.to(values.dtype), values)
+        return torch.bmm(weights.to(values.dtype), values)
     return steps.shared("mix", values, lambda: (values.transpose(1, 2), None))(weights)
 
 

@@ -91,13 +91,16 @@ def unfinished(beam: Beam, limits: Tensor) -> Tensor:
     return live.any() & (beam.step < beam.tokens.shape[2])
 
 
-def advance(stepper: Stepper, beam: Beam, memory: Memory, wish: Wish) -> Beam:
-    """One more token for every live hypothesis; the K best of all candidates take the seats that are free."""
+def advance(stepper: Stepper, beam: Beam, memory: Memory, wish: Wish, *, alone: bool = False) -> Beam:
+    """One more token for every live hypothesis; the K best of all candidates take the seats that are free.
+
+    alone: every seat keeps to itself, which is the same where K = 1, and far less to do.
+    """
     log_p, state, looked = stepper.step(beam.last, beam.state, memory)
     stays = closed(beam, wish.limits)
     gains, words = _candidates(log_p, beam, wish.prefix)
     totals = (beam.log_probs.unsqueeze(-1) + gains).masked_fill(stays.unsqueeze(-1), -torch.inf)
-    old, parent, total, word = _seated(beam, stays, totals, words)
+    old, parent, total, word = (_kept if alone else _seated)(beam, stays, totals, words)
     before = beam._replace(state=state)
     if parent is not None:  # everything that a hypothesis carries follows its parent
         before = Beam(beam.step, *select(before[1:], parent))
@@ -145,6 +148,13 @@ def _candidates(log_p: Tensor, beam: Beam, prefix: Tensor | None) -> tuple[Tenso
     return torch.where(free, gains, gain.masked_fill(~only, -torch.inf)), torch.where(free, words, asked)
 
 
+def _kept(beam: Beam, stays: Tensor, totals: Tensor, words: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+    """As `_seated`, where every seat takes its own best candidate."""
+    best, at = totals.max(dim=2)
+    word = words.gather(2, at.unsqueeze(2)).squeeze(2)
+    return stays, None, torch.where(stays, beam.log_probs, best), word
+
+
 def _seated(
     beam: Beam, stays: Tensor, totals: Tensor, words: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -154,9 +164,6 @@ def _seated(
     """
     seats, width = totals.shape[1:]
     kept = beam.log_probs.masked_fill(~stays, -torch.inf)
-    if seats == 1:
-        best, at = totals.max(dim=2)
-        return stays, None, torch.where(stays, kept, best), words.gather(2, at.unsqueeze(2)).squeeze(2)
     # All candidates of a row, the K best of them: [B, K·W] → [B, K].
     best, flat = totals.flatten(1).topk(seats, dim=1)
     # Seats that stay come first, then the candidates: of 2K claims K are met.
@@ -221,9 +228,14 @@ def search(
     signature).
     """
     wish = Wish(limits, frame, frame.new_zeros(0, 1) if trace is None else trace, prefix)
+    beam = begin(stepper, memory, wish)
+    one = torch.ones_like(frame[:, 0]).sum() == 1  # a tensor: in a graph it is asked when that runs
     beam = loop(
-        lambda beam: unfinished(beam, limits),
-        lambda beam: advance(stepper, beam, memory, wish),
-        begin(stepper, memory, wish),
+        lambda beam: one & unfinished(beam, limits),
+        lambda beam: advance(stepper, beam, memory, wish, alone=True),
+        beam,
+    )
+    beam = loop(
+        lambda beam: unfinished(beam, limits), lambda beam: advance(stepper, beam, memory, wish), beam
     )
     return ranked(beam, alpha, offset)
