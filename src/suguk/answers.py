@@ -70,12 +70,18 @@ class TextPredictor(ABC):
         self, sources: Sequence[str], options: PredictConfig | None = None, *, attention: bool = False
     ) -> list[Prediction]:
         """See `Predictor.predict`. UserError for a source of over 20,000 characters, or attention a model has not."""
-        return list(self.stream(sources, options, attention=attention))
+        return list(self._stream(sources, options, attention=attention, first=LARGEST_CHUNK))
 
     def stream(
         self, sources: Iterable[str], options: PredictConfig | None = None, *, attention: bool = False
     ) -> Iterator[Prediction]:
         """See `Predictor.stream`."""
+        return self._stream(sources, options, attention=attention, first=FIRST_CHUNK)
+
+    def _stream(
+        self, sources: Iterable[str], options: PredictConfig | None, *, attention: bool, first: int
+    ) -> Iterator[Prediction]:
+        """first: how many sources to read before the first answer."""
         options = options or self.config.predict
         if attention and not self.attends:
             raise UserError(
@@ -83,7 +89,7 @@ class TextPredictor(ABC):
                 where="model.attention = none",
                 hint="train one with attention",
             )
-        incoming, size, before = iter(sources), FIRST_CHUNK, 0
+        incoming, size, before = iter(sources), first, 0
         while chunk := list(islice(incoming, size)):
             yield from self._chunk(chunk, before, options, attention)
             before += len(chunk)

@@ -81,10 +81,9 @@ class Scope:
         if kind in ("Tanh", "Sigmoid", "Softmax"):
             return 1.0
         if kind == "Loop":
-            body = next(one.g for one in node.attribute if one.type == onnx.AttributeProto.GRAPH)
-            inner = Scope(body, self, node)
+            body = next(Scope(one, self, node) for one in inside(node))
             at = list(node.output).index(name)
-            return inner._carried_bound(inner.carried[at]) if at < len(inner.carried) else np.inf
+            return body._carried_bound(body.carried[at])
         if kind in RECURRENT:
             return 1.0 if list(node.output).index(name) < 2 else np.inf  # the last output is the LSTM's c
         if kind in PASSING:
@@ -158,6 +157,10 @@ def scopes(main: Scope) -> Iterator[Scope]:
     """The graph and all graphs in it."""
     yield main
     for node in main.graph.node:
-        for one in node.attribute:
-            if one.type == onnx.AttributeProto.GRAPH:
-                yield from scopes(Scope(one.g, main, node))
+        for graph in inside(node):
+            yield from scopes(Scope(graph, main, node))
+
+
+def inside(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node runs."""
+    return (one.g for one in node.attribute if one.type == onnx.AttributeProto.GRAPH)

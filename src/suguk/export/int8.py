@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from suguk.export.bounds import RECURRENT, Scope, scopes
+from suguk.export.bounds import RECURRENT, Scope, inside, scopes
 
 SMALLEST = 4096  # weights of a matrix that is worth it
 STEPS = 127  # of an input on each side of zero
@@ -247,16 +247,13 @@ def _used(graph: onnx.GraphProto) -> set[str]:
     found = set[str]()
     for node in graph.node:
         found.update(node.input)
-        for one in node.attribute:
-            if one.type == onnx.AttributeProto.GRAPH:
-                found |= _used(one.g) | {value.name for value in one.g.output}
-    return found
+    return found | _used_inside(graph)
 
 
 def _used_inside(graph: onnx.GraphProto) -> set[str]:
     """Names that the graphs inside a graph use, and what it gives back."""
-    inner = [one.g for node in graph.node for one in node.attribute if one.type == onnx.AttributeProto.GRAPH]
-    return {value.name for value in graph.output}.union(*map(_used, inner))
+    inner = [_used(one) for node in graph.node for one in inside(node)]
+    return {value.name for value in graph.output}.union(*inner)
 
 
 def packed(model: onnx.ModelProto) -> onnx.ModelProto:

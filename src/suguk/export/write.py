@@ -16,6 +16,7 @@ from suguk import files
 from suguk.config import Config, DataConfig
 from suguk.data.read import read
 from suguk.errors import UserError
+from suguk.export.bounds import inside
 from suguk.export.graph import traced
 from suguk.export.int8 import packed
 from suguk.export.parity import Parity, compare
@@ -116,9 +117,8 @@ def forget_shapes(graph: onnx.GraphProto) -> None:
     """What is said of values inside: ONNX Runtime finds it out, and some of it is true no more."""
     del graph.value_info[:]
     for node in graph.node:
-        for one in node.attribute:
-            if one.type == onnx.AttributeProto.GRAPH:
-                forget_shapes(one.g)
+        for inner in inside(node):
+            forget_shapes(inner)
 
 
 def _about(folder: Path) -> dict[str, Any]:
