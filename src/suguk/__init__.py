@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from suguk.answers import TextPredictor
     from suguk.config import PredictConfig
     from suguk.evaluation.report import Evaluation
+    from suguk.loading import Engine
     from suguk.predictor import Predictor
     from suguk.trained import TrainedModel
     from suguk.training.display import Display, Kind
@@ -78,25 +79,15 @@ def resume(
     return run.resume(path, overrides=overrides, display=display, stop=stop)
 
 
-def load(path: str | Path, device: str = "auto") -> "TextPredictor":
-    """The model of a run directory, with its best weights, or of a file that `suguk export` wrote; ModelError.
+def load(path: str | Path, device: str = "auto", engine: "Engine" = "auto") -> "TextPredictor":
+    """The model of a run directory, with its best weights, or of a file that `suguk export` wrote.
 
-    device: auto, cpu, cuda or cuda:N; an exported file runs on the processor.
+    device: auto, cpu, cuda or cuda:N. engine: torch, or onnx for the export in the run directory; auto takes the
+    export on a processor and PyTorch on a GPU. ModelError for what is missing, damaged or newer; UserError.
     """
-    if Path(path).suffix == ".onnx":
-        from suguk.errors import UserError
-        from suguk.runtime import OnnxModel
+    from suguk import loading
 
-        if device not in ("auto", "cpu"):
-            raise UserError(
-                "an exported file runs on the processor",
-                where=f"device {device}",
-                hint="give the run directory to use a GPU",
-            )
-        return OnnxModel.load(path)
-    from suguk.trained import TrainedModel
-
-    return TrainedModel.load(path, device)
+    return loading.load(path, device, engine)
 
 
 def evaluate(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from suguk.config import Config, PredictConfig
 
+EXPORTED = "model.onnx"  # in a run directory: the model in one file, which answers without torch
 LONGEST_TEXT = (
     20_000  # characters of a source or a target; beyond it a line is surely not what a model was made for
 )

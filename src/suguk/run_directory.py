@@ -1,7 +1,7 @@
 """The run directory read and written: it is the model.
 
 `config.toml`, `source.json` and `target.json` (the fields), `model.json` (format, versions, data fingerprint),
-`model.safetensors` (the best weights). Training adds `metrics.jsonl`, `curves.svg` and `training/`.
+`model.safetensors` (the best weights). Training adds `metrics.jsonl`, `curves.svg`, `model.onnx` and `training/`.
 Nothing in it is code, and loading it executes nothing.
 """
 
@@ -25,6 +25,7 @@ from suguk.config import Config
 from suguk.errors import ConfigError, ModelError
 from suguk.fields import TextField
 from suguk.model import Seq2Seq
+from suguk.predictor import EXPORTED
 
 FORMAT = 1
 
@@ -53,10 +54,13 @@ def write_static(
 
 
 def write_weights(path: str | Path, model: Seq2Seq) -> None:
-    """model.safetensors, replaced whole. Tied parameters are written once, under their first name."""
-    write_tensors(
-        Path(path) / "model.safetensors", dict(model.named_parameters()), {"format": "suguk-weights"}
-    )
+    """model.safetensors, replaced whole; an export of earlier weights goes.
+
+    Tied parameters are written once, under their first name.
+    """
+    folder = Path(path)
+    (folder / EXPORTED).unlink(missing_ok=True)
+    write_tensors(folder / "model.safetensors", dict(model.named_parameters()), {"format": "suguk-weights"})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -137,6 +141,18 @@ def copy_weights(tensors: Mapping[str, Tensor], model: Seq2Seq, path: Path) -> N
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(tensors[name])
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run; a last line that was cut short is left out."""
+    path = folder / "metrics.jsonl"
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
 
 
 def _settings(path: Path) -> Config:

@@ -15,6 +15,7 @@ TINY = (
     "target.tokenizer=char",
     "train.batch_tokens=211",
     "train.epochs=1",
+    "train.export=false",
     "predict.max_length=13",
 )
 

@@ -8,7 +8,7 @@ import pytest
 from suguk import config
 from tests.cli.calls import suguk
 
-VERBS = ("demo", "check", "train", "predict", "score", "evaluate", "bench", "recipes")
+VERBS = ("demo", "check", "train", "predict", "score", "evaluate", "export", "bench", "recipes")
 
 
 def test_the_list_has_every_recipe_and_every_setting() -> None:

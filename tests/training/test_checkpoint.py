@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from suguk.errors import ModelError, UserError
+from suguk.run_directory import read_metrics
 from suguk.training.checkpoint import (
     Best,
     Counts,
     MetricsLog,
     Progress,
-    read_metrics,
     read_state,
     state_path,
     write_state,

@@ -17,6 +17,7 @@ TINY: dict[str, Any] = {
     "train.batch_tokens": 211,
     "train.epochs": 2,
     "train.warmup": 10,
+    "train.export": False,
     "predict.max_length": 17,
 }
 

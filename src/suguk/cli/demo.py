@@ -13,8 +13,7 @@ from suguk.cli.faults import say
 from suguk.cli.predict import draw
 
 if TYPE_CHECKING:
-    from suguk.predictor import Prediction
-    from suguk.trained import TrainedModel
+    from suguk.predictor import Prediction, Predictor
 
 Out = Annotated[
     Path, typer.Option(metavar="DIR", help="The run directory to make; a number is added where there is one.")
@@ -62,7 +61,7 @@ def demo(
     folder = free(out)
     with ExitStack() as stack:
         train, valid, test = (str(stack.enter_context(resources.as_file(part))) for part in parts())
-        model = suguk.train(
+        suguk.train(
             train,
             valid=valid,
             out=folder,
@@ -71,6 +70,7 @@ def demo(
             display="silent" if quiet else "auto",
         )
         sources, targets = references(read([test]))
+    model = suguk.load(folder, device)
     _evaluate(model, sources, targets, folder, quiet=quiet)
     shown = [round((k + 0.5) * len(sources) / SHOWN) for k in range(SHOWN)]
     _translate(model, [sources[k] for k in shown], [targets[k] for k in shown], folder)
@@ -101,7 +101,7 @@ def free(out: Path) -> Path:
 
 
 def _evaluate(
-    model: "TrainedModel", sources: list[str], targets: list[list[str]], folder: Path, *, quiet: bool
+    model: "Predictor", sources: list[str], targets: list[list[str]], folder: Path, *, quiet: bool
 ) -> None:
     from suguk.evaluation import report
     from suguk.explain.curves import by_length
@@ -114,7 +114,7 @@ def _evaluate(
     streams.write_text(found.text())
 
 
-def _translate(model: "TrainedModel", sources: list[str], targets: list[list[str]], folder: Path) -> None:
+def _translate(model: "Predictor", sources: list[str], targets: list[list[str]], folder: Path) -> None:
     pictures = folder / "attention"
     pictures.mkdir()
     streams.write_text("\nTwelve of them, evenly spaced:\n")

@@ -47,6 +47,7 @@ def evaluate(
     picture: Picture = None,
     json: values.Json = False,
     device: values.Device = "auto",
+    engine: values.EngineOption = "auto",
     quiet: values.Quiet = False,
 ) -> None:
     """Score the model's outputs for DATA against its targets.
@@ -63,7 +64,7 @@ def evaluate(
     values.check_paths(data)
     if picture is not None:  # a place that cannot be written to is told before the decoding, not after it
         picture.touch()
-    loaded = values.open_model(model, device)
+    loaded = values.open_model(model, device, engine)
     options = values.predict_options(
         loaded.config.predict, beam=beam, n_best=1, length_penalty=length_penalty, max_length=max_length
     )

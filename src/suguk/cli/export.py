@@ -40,11 +40,12 @@ def export(
     note: Note = None,
     quiet: values.Quiet = False,
 ) -> None:
-    """Write a trained model as one ONNX file: encoder, search, weights, tokenizers, settings and a card.
+    """Write a trained model as one ONNX file that decodes by itself.
 
-    The file runs with onnxruntime, tokenizers and numpy: `suguk predict FILE.onnx` needs no PyTorch. Weights
-    have eight bits, and an answer does not depend on what else is in its batch. Before it is kept, the file
-    is compared with PyTorch on real sentences; what was found is printed, and kept in the file.
+    It holds encoder, search, weights, tokenizers, settings and a card, and runs with onnxruntime, tokenizers
+    and numpy: `suguk predict FILE.onnx` needs no PyTorch. Weights have eight bits, and an answer does not
+    depend on what else is in its batch. Before it is kept, the file is compared with PyTorch on real
+    sentences; what was found is printed, and kept in the file.
 
     \b
     Examples:

@@ -45,6 +45,7 @@ def predict(
     attention: AttentionDir = None,
     line_buffered: LineBuffered = False,
     device: values.Device = "auto",
+    engine: values.EngineOption = "auto",
 ) -> None:
     """Answer each line of FILE or standard input with one line.
 
@@ -60,7 +61,7 @@ def predict(
       suguk predict runs/es-en news.es --n-best 3
       suguk predict runs/es-en news.es --jsonl --attention pictures
     """
-    loaded = values.open_model(model, device)
+    loaded = values.open_model(model, device, engine)
     options = values.predict_options(
         loaded.config.predict,
         beam=beam,

@@ -118,7 +118,7 @@ def _alone(**given: object) -> None:
 
 def summary(folder: Path) -> dict[str, Any]:
     """The last and the best validation of a run."""
-    from suguk.training.checkpoint import read_metrics
+    from suguk.run_directory import read_metrics
 
     valid = [record for record in read_metrics(folder) if record.get("kind") == "valid"]
     best = [record for record in valid if record.get("best")]

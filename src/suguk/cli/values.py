@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from suguk.answers import TextPredictor
     from suguk.config import PredictConfig
     from suguk.data.read import Pairs
+    from suguk.loading import Engine
 
 SHOWN = 20  # bad rows that are listed
 DATA_HELP = (
@@ -74,6 +75,12 @@ Settings = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per line with everything known.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="torch, onnx (the export in a run directory), or auto: onnx unless there is a GPU."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
 Beam = Annotated[
     int | None, typer.Option(metavar="K", help="Width of the beam; 1: greedy.  [default: the model's]")
@@ -135,11 +142,11 @@ def check_paths(data: Sequence[str], what: str = "DATA") -> None:
         )
 
 
-def open_model(path: str, device: str) -> "TextPredictor":
+def open_model(path: str, device: str, engine: str) -> "TextPredictor":
     """The model of a run directory or of an exported file."""
     import suguk
 
-    return suguk.load(path, device)
+    return suguk.load(path, device, cast("Engine", engine))  # an unknown one is refused there
 
 
 def predict_options(

@@ -238,6 +238,9 @@ class TrainConfig(Section):
         ge=0,
         description="validations in which neither metric nor loss improved before training stops; 0: never",
     )
+    export: bool = Field(
+        True, description="write model.onnx when training ends: half a minute after the time budget"
+    )
     save_every: int = Field(
         1000, ge=1, description="updates between saves of the training state, besides validations"
     )

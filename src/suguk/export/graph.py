@@ -117,7 +117,7 @@ class Decoding(nn.Module):
 
     def __init__(self, model: Seq2Seq) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).eval()
+        self.model = copy.deepcopy(model).cpu().eval()
         self.model.encoder = OnnxEncoder.of(self.model.encoder)
         for stack in (self.model.decoder.below, self.model.decoder.above):
             layers = nn.ModuleList() if stack is None else stack.layers

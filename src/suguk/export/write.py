@@ -14,12 +14,13 @@ from onnx import numpy_helper
 
 from suguk import files
 from suguk.config import Config, DataConfig
-from suguk.data.read import read
+from suguk.data.read import Pairs, read
 from suguk.errors import UserError
 from suguk.export.bounds import inside
 from suguk.export.graph import traced
 from suguk.export.int8 import packed
 from suguk.export.parity import Parity, compare
+from suguk.run_directory import read_metrics
 from suguk.runtime import container
 from suguk.runtime.model import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY, OnnxModel
 from suguk.trained import TrainedModel
@@ -46,9 +47,22 @@ def export(
     those that the run was validated on; card: what users should know, such as languages and licence. UserError if
     the file answers otherwise than PyTorch does, and then nothing is written.
     """
-    folder, path = Path(run), Path(path)
-    trained = TrainedModel.load(folder, "cpu")
-    sources, targets = _pairs(trained.config, check)
+    trained = TrainedModel.load(run, "cpu")
+    return write(trained, Path(run), Path(path), _pairs(trained.config, check), single=single, card=card)
+
+
+def write(
+    trained: TrainedModel,
+    folder: Path,
+    path: Path,
+    pairs: Pairs,
+    *,
+    single: bool = False,
+    card: Mapping[str, str] | None = None,
+) -> Parity:
+    """As `export`, with a loaded model and the pairs to check it on."""
+    rows = np.unique(np.linspace(0, len(pairs) - 1, SENTENCES).round().astype(int)).tolist()
+    sources, targets = [pairs.sources[row] for row in rows], [pairs.targets[row] for row in rows]
     graph = graph_of(trained, single=single)
     precision = "fp32" if single else "int8"
     about = {**_about(folder), "precision": precision, "card": dict(card or {})}
@@ -73,18 +87,16 @@ def graph_of(trained: TrainedModel, *, single: bool) -> onnx.ModelProto:
     return graph
 
 
-def _pairs(config: Config, check: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def _pairs(config: Config, check: tuple[str, ...]) -> Pairs:
     paths = check or config.data.valid or config.data.train
     try:
-        pairs = read(list(paths), source=config.data.source, target=config.data.target, skip_bad=True)
+        return read(list(paths), source=config.data.source, target=config.data.target, skip_bad=True)
     except UserError as fault:
         raise UserError(
             f"no sentences to check the export on: {fault.message}",
             where=fault.where,
             hint="name pairs with --check DATA",
         ) from None
-    rows = np.unique(np.linspace(0, len(pairs) - 1, SENTENCES).round().astype(int)).tolist()
-    return [pairs.sources[row] for row in rows], [pairs.targets[row] for row in rows]
 
 
 def _finish(model: onnx.ModelProto, trained: TrainedModel) -> None:
@@ -135,8 +147,6 @@ def _about(folder: Path) -> dict[str, Any]:
 
 def _validation(folder: Path) -> dict[str, Any] | None:
     """The validation that the kept weights come from."""
-    from suguk.training.checkpoint import read_metrics
-
     best = [record for record in read_metrics(folder) if record["kind"] == "valid" and record["best"]]
     return (
         {key: best[-1][key] for key in ("step", "epoch", "metric", "score", "perplexity")} if best else None

@@ -192,18 +192,6 @@ class MetricsLog:
         self._file.close()
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run; a last line that was cut short is left out."""
-    path = folder / "metrics.jsonl"
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
-
-
 def _finite(value: Any) -> Any:
     """JSON knows no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

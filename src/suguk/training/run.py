@@ -23,10 +23,11 @@ from suguk.errors import ConfigError, ModelError, UserError
 from suguk.explain.curves import learning_curves
 from suguk.fields import TextField
 from suguk.model import build
-from suguk.run_directory import read_static, read_weights, write_static
+from suguk.predictor import EXPORTED
+from suguk.run_directory import read_metrics, read_static, read_weights, write_static
 from suguk.trained import TrainedModel, pick_device
 from suguk.training import checkpoint
-from suguk.training.checkpoint import Saved, read_metrics
+from suguk.training.checkpoint import Saved
 from suguk.training.display import Display, Kind, choose
 from suguk.training.interrupt import Interrupt
 from suguk.training.loop import Loop, Stop
@@ -131,13 +132,28 @@ def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
         ended = loop.run(lambda step: (stop is not None and stop(step)) or interrupt.number is not None)
     if (folder / "model.safetensors").exists():
         read_weights(folder, trained.model)
+    model.eval()
     if ended:
         learning_curves(read_metrics(folder), folder / "curves.svg")
     shown.close()
     shown.note(_ending(loop) if ended else _stopped(loop))
     interrupt.leave()
-    model.eval()
+    if ended and config.train.export:
+        _export(trained, job, shown)
     return trained
+
+
+def _export(trained: TrainedModel, job: _Job, shown: Display) -> None:
+    """model.onnx; a model that cannot be exported is trained all the same."""
+    path = job.folder / EXPORTED
+    try:
+        from suguk.export.write import write
+
+        shown.note(write(trained, job.folder, path, job.valid).text())
+    except (UserError, ImportError) as fault:
+        shown.note(f"warning: there is no {path}: {fault}")
+    else:
+        shown.note(f"the model in one file: {path}, {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _plan(job: _Job, trained: TrainedModel) -> str:
