@@ -75,13 +75,14 @@ def test_without_torch(exported: Path, tmp_path: Path) -> None:
 def test_the_guides_lines_answer_without_suguk(exported: Path, tmp_path: Path) -> None:
     match = re.search(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     assert match is not None
-    code = match[1].replace("es-en.onnx", str(exported)).replace("estoy en casa", "abc")
+    code = match[1].replace("es-en.onnx", str(exported)).replace("estoy en casa", "abc").replace("200", "13")
     assert "suguk" not in re.sub(r'"suguk\.\w+"', "", code)
     (tmp_path / "plain.py").write_text(code, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, str(tmp_path / "plain.py")], capture_output=True, text=True, check=True
     )
-    wanted = suguk("predict", exported, "--n-best", "1", given="abc\nquiero ser actriz\n").lines
+    options = ["--n-best", "1", "--length-penalty", "0.6"]
+    wanted = suguk("predict", exported, *options, given="abc\nquiero ser actriz\n").lines
     for line, (output, score) in zip(
         ran.stdout.splitlines(), (one.split("\t") for one in wanted), strict=True
     ):

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 import suguk
 from suguk.errors import ModelError, UserError
+from suguk.export.graph import INPUTS, OUTPUTS
 from suguk.export.write import graph_of, with_metadata
 from suguk.runtime import OnnxModel, container
 from tests.export.conftest import LINES, drawn
@@ -42,9 +43,8 @@ def test_a_file_is_loaded_by_its_name(file: Path) -> None:
 def test_it_is_valid_onnx(content: bytes) -> None:
     onnx.checker.check_model(onnx.load_from_string(content))
     model = onnx.load_from_string(content)
-    assert model.graph.input[0].name == "source"
-    given = {one.name for one in model.graph.initializer}
-    assert {value.name for value in model.graph.input} - given == {"source"}
+    assert tuple(value.name for value in model.graph.input) == INPUTS
+    assert tuple(value.name for value in model.graph.output) == OUTPUTS
 
 
 def test_metadata_are_read_as_onnx_reads_them(content: bytes) -> None:

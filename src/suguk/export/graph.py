@@ -31,6 +31,7 @@ ORDER = {
     "gru-reset-before": (1, 0, 2),
     "rnn": (0,),
 }  # ours → ONNX's gates
+INPUTS = ("source", "limits", "frame", "trace", "prefix", "alpha", "offset")
 OUTPUTS = (*Found._fields[:-1], "attention")
 
 
@@ -203,7 +204,9 @@ class _quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb
     def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore")
-        self.loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript")]
+        self.loggers = [
+            logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")
+        ]
         self.levels = [logger.level for logger in self.loggers]
         for logger in self.loggers:
             logger.setLevel(logging.ERROR)

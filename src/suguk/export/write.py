@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 
 from suguk import files
 from suguk.config import Config, DataConfig
@@ -79,11 +78,11 @@ def write(
 
 
 def graph_of(trained: TrainedModel, *, single: bool) -> onnx.ModelProto:
-    """Encoder and search with all weights, and a default for every input but the source."""
+    """Encoder and search with all weights."""
     graph = traced(trained.model)
     if not single:
         graph = packed(graph)
-    _finish(graph, trained)
+    _finish(graph)
     return graph
 
 
@@ -99,9 +98,8 @@ def _pairs(config: Config, check: tuple[str, ...]) -> Pairs:
         ) from None
 
 
-def _finish(model: onnx.ModelProto, trained: TrainedModel) -> None:
-    """Names of sizes, and a default for every input but the source."""
-    options = trained.config.predict
+def _finish(model: onnx.ModelProto) -> None:
+    """Names of sizes, and who made it."""
     graph = model.graph
     known: dict[str, str] = {}
     for value in (*graph.input, *graph.output):
@@ -110,16 +108,6 @@ def _finish(model: onnx.ModelProto, trained: TrainedModel) -> None:
             if dim.dim_param:
                 known.setdefault(dim.dim_param, name)
                 dim.dim_param = known[dim.dim_param] if name == "?" else name
-    defaults = {
-        "limits": np.array([options.max_length]),
-        "frame": np.zeros((options.beam, options.max_length), np.float32),
-        "trace": np.zeros(0, np.float32),
-        "prefix": np.array([[-1]]),
-        "alpha": np.array(options.length_penalty, np.float32),
-        "offset": np.array(options.offset, np.float32),
-    }
-    for name, default in defaults.items():
-        graph.initializer.append(numpy_helper.from_array(default, name))
     forget_shapes(graph)
     graph.name = "suguk"
     model.producer_name, model.producer_version = "suguk", metadata.version("suguk")

@@ -4,6 +4,7 @@ Shapes: B rows (sources), S source length, T target length, K hypotheses.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 import onnxruntime
 
 from suguk import config as settings
-from suguk.answers import Forced, Found, Ids, TextPredictor
+from suguk.answers import Forced, Found, Ids, Reals, TextPredictor
 from suguk.config import Config, PredictConfig
 from suguk.errors import ConfigError, ModelError
 from suguk.fields import PAD, TextField
 from suguk.runtime import container
 
 CONFIG_KEY, SOURCE_KEY, TARGET_KEY, ABOUT_KEY = "suguk.config", "suguk.source", "suguk.target", "suguk.about"
+NOTHING = np.array([[-1]])  # asked for: all rows may begin as they like
 RESULTS = ("tokens", "token_scores", "log_probs", "scores", "lengths", "finished")
 
 
@@ -57,32 +59,48 @@ class OnnxModel(TextPredictor):
 
     def _search(self, source: Ids, lengths: Ids, limits: Ids, options: PredictConfig) -> Found:
         del lengths  # the graph counts what is not padding
-        found = self.session.run(
-            RESULTS,
-            {
-                "source": source,
-                "limits": limits,
-                "frame": np.zeros((options.beam, limits.max()), np.float32),
-                "alpha": np.array(options.length_penalty, np.float32),
-                "offset": np.array(options.offset, np.float32),
-            },
+        return Found(
+            *self._run(
+                RESULTS,
+                source=source,
+                limits=limits,
+                frame=np.zeros((options.beam, limits.max()), np.float32),
+                alpha=options.length_penalty,
+                offset=options.offset,
+            )
         )
-        return Found(*found)
 
     def _force(self, source: Ids, lengths: Ids, target: Ids) -> Forced:
         """The search with all of its output asked for."""
         del lengths
-        scores, weights = self.session.run(
+        longest = target.shape[1]
+        scores, weights = self._run(
             ("token_scores", "attention"),
-            {
-                "source": source,
-                "limits": (target != PAD).sum(1),
-                "frame": np.zeros((1, target.shape[1]), np.float32),
-                "trace": np.zeros(target.shape[1], np.float32),
-                "prefix": target,
-            },
+            source=source,
+            limits=(target != PAD).sum(1),
+            frame=np.zeros((1, longest), np.float32),
+            trace=longest,
+            prefix=target,
         )
         return Forced(scores[:, 0], weights[:, 0])
+
+    def _run(
+        self,
+        names: Sequence[str],
+        *,
+        source: Ids,
+        limits: Ids,
+        frame: Reals,
+        trace: int = 0,
+        prefix: Ids = NOTHING,
+        alpha: float = 0.0,
+        offset: float = 0.0,
+    ) -> list[Any]:
+        """The named outputs of the graph; what the inputs mean is in docs/guides/anywhere.md."""
+        given = {"source": source, "limits": limits, "frame": frame, "prefix": prefix}
+        single = {"trace": np.zeros(trace), "alpha": np.array(alpha), "offset": np.array(offset)}
+        given |= {name: value.astype(np.float32) for name, value in single.items()}
+        return list(self.session.run(names, given))
 
 
 def session_of(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
