@@ -26,7 +26,8 @@ from suguk.data.read import read, references
 from suguk.evaluation.report import evaluate
 from suguk.export import int8
 from suguk.export.bounds import Scope
-from suguk.export.write import graph_of, with_metadata
+from suguk.export.graph import traced
+from suguk.export.write import finished, with_metadata
 from suguk.runtime import OnnxModel
 from suguk.trained import TrainedModel
 
@@ -111,7 +112,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     weights = (Path(arguments.run) / "model.safetensors").stat().st_size / 1e6
     yield row("PyTorch fp32", weights, 0.0, trained, sources, targets, arguments)
-    single = graph_of(trained, single=True)
+    single = finished(traced(trained.model), single=True)
     for name, make in FORMS.items():
         graph = onnx.ModelProto()
         graph.CopyFrom(single)

@@ -5,12 +5,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 
 from suguk import config
 from suguk.export import int8
-from suguk.export.write import graph_of, with_metadata
+from suguk.export.graph import traced
+from suguk.export.write import finished, with_metadata
 from suguk.fields import EOS, TextField
 from suguk.model import build
 from suguk.runtime import OnnxModel
@@ -52,12 +54,20 @@ def drawn(name: str) -> TrainedModel:
 
 
 @cache
+def graph(name: str) -> tuple[TrainedModel, onnx.ModelProto]:
+    trained = drawn(name)
+    return trained, traced(trained.model)
+
+
+@cache
 def pair(name: str, *, single: bool) -> tuple[TrainedModel, OnnxModel]:
     """The model in PyTorch, and exported."""
-    trained = drawn(name)
+    trained, made = graph(name)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(int8, "SMALLEST", 1)  # else nothing of so small a model would be packed
-        content = with_metadata(graph_of(trained, single=single), trained, {})
+        content = with_metadata(finished(copy, single=single), trained, {})
     return trained, OnnxModel.of(content, Path("drawn.onnx"), threads=1)
 
 

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper
 
 import suguk
 from suguk.errors import ModelError, UserError
-from suguk.export.graph import INPUTS, OUTPUTS
-from suguk.export.write import graph_of, with_metadata
+from suguk.export.graph import INPUTS, OUTPUTS, traced
+from suguk.export.write import finished, with_metadata
 from suguk.runtime import OnnxModel, container
 from tests.export.conftest import LINES, drawn
 
@@ -18,7 +18,7 @@ from tests.export.conftest import LINES, drawn
 @pytest.fixture(scope="module")
 def content() -> bytes:
     trained = drawn("sutskever2014")
-    return with_metadata(graph_of(trained, single=True), trained, {"card": {"license": "CC0"}})
+    return with_metadata(finished(traced(trained.model), single=True), trained, {"card": {"license": "CC0"}})
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from suguk.trained import TrainedModel
 from tests.export.conftest import LINES, MODELS
 
 Pairs = Callable[..., tuple[TrainedModel, OnnxModel]]
-every = pytest.mark.parametrize("name", MODELS)
 
 
 def same(found: Prediction, wanted: Prediction, within: float = 1e-4) -> None:
@@ -23,9 +22,15 @@ def same(found: Prediction, wanted: Prediction, within: float = 1e-4) -> None:
     assert [one.tokens for one in found.n_best] == [one.tokens for one in wanted.n_best]
 
 
-@every
-def test_outputs_scores_and_attention_are_those_of_pytorch(name: str, pairs: Pairs) -> None:
-    trained, exported = pairs(name, single=True)
+@pytest.mark.parametrize("name", MODELS)
+def test_an_exported_model(name: str, pairs: Pairs) -> None:
+    """Both forms in one test: what takes seconds is the tracing, which they share."""
+    in_single_precision(*pairs(name, single=True))
+    in_eight_bits(*pairs(name, single=False))
+
+
+def in_single_precision(trained: TrainedModel, exported: OnnxModel) -> None:
+    """Outputs, scores and attention are those of PyTorch."""
     assert isinstance(exported, Predictor)
     base = trained.config.predict
     for given in (
@@ -52,9 +57,8 @@ def test_outputs_scores_and_attention_are_those_of_pytorch(name: str, pairs: Pai
             np.testing.assert_allclose(found.attention.weights, wanted.attention.weights, atol=1e-5)
 
 
-@every
-def test_eight_bits_do_not_know_their_batch(name: str, pairs: Pairs) -> None:
-    trained, exported = pairs(name, single=False)
+def in_eight_bits(trained: TrainedModel, exported: OnnxModel) -> None:
+    """A row's neighbours do not matter, and scores are near those of PyTorch."""
     together = exported.predict(LINES)
     for line, prediction in zip(LINES, together, strict=True):
         same(exported.predict([line])[0], prediction, 1e-5)

@@ -62,7 +62,7 @@ def write(
     """As `export`, with a loaded model and the pairs to check it on."""
     rows = np.unique(np.linspace(0, len(pairs) - 1, SENTENCES).round().astype(int)).tolist()
     sources, targets = [pairs.sources[row] for row in rows], [pairs.targets[row] for row in rows]
-    graph = graph_of(trained, single=single)
+    graph = finished(traced(trained.model), single=single)
     precision = "fp32" if single else "int8"
     about = {**_about(folder), "precision": precision, "card": dict(card or {})}
     parity = compare(trained, OnnxModel.of(with_metadata(graph, trained, about), path), sources, targets)
@@ -77,9 +77,8 @@ def write(
     return parity
 
 
-def graph_of(trained: TrainedModel, *, single: bool) -> onnx.ModelProto:
-    """Encoder and search with all weights."""
-    graph = traced(trained.model)
+def finished(graph: onnx.ModelProto, *, single: bool) -> onnx.ModelProto:
+    """A traced graph as it is shipped, in single precision or eight bits. Changes and returns `graph`."""
     if not single:
         graph = packed(graph)
     _finish(graph)
