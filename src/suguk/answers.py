@@ -63,8 +63,11 @@ class TextPredictor(ABC):
         """source: [B, S] ids, padded; lengths: [B]; limits: [B], most tokens of each row's outputs."""
 
     @abstractmethod
-    def _force(self, source: Ids, lengths: Ids, target: Ids) -> Forced:
-        """source: [B, S] ids, padded; lengths: [B]; target: [B, T] ids ending in `<eos>`, padded."""
+    def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
+        """source: [B, S] ids, padded; lengths: [B]; target: [B, T] ids ending in `<eos>`, padded.
+
+        attention: whether the weights are wanted; else they may be of no steps.
+        """
 
     def predict(
         self, sources: Sequence[str], options: PredictConfig | None = None, *, attention: bool = False
@@ -104,7 +107,8 @@ class TextPredictor(ABC):
         longest = [max(len(a), len(b)) for a, b in zip(source_ids, target_ids, strict=True)]
         for rows in _batches(source_ids, longest, self.config.predict.batch_tokens):
             wanted = [target_ids[i] for i in rows.places]
-            forced = self._force(*self.source.collate(rows.ids), self.target.collate(wanted)[0])
+            given = *self.source.collate(rows.ids), self.target.collate(wanted)[0]
+            forced = self._force(*given, attention=False)
             for i, ids, values in zip(rows.places, wanted, forced.log_probs, strict=True):
                 token_scores = tuple(values[: len(ids)].tolist())
                 scores[i] = Score(float(sum(token_scores)), tuple(self.target.tokens(ids)), token_scores)
@@ -163,7 +167,7 @@ class TextPredictor(ABC):
         if not len(places):
             return {}
         longest = max(int(found.lengths[places, rank].max()), 1)
-        forced = self._force(source[places], lengths[places], tokens[places, :longest])
+        forced = self._force(source[places], lengths[places], tokens[places, :longest], attention=True)
         return dict(zip(places.tolist(), forced.weights, strict=True))
 
     def _replaces(self, options: PredictConfig) -> bool:

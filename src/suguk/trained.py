@@ -54,7 +54,8 @@ class TrainedModel(TextPredictor):
             *plain, _ = (part.cpu().numpy() for part in found)  # without the trace
             return Found(*plain)
 
-    def _force(self, source: Ids, lengths: Ids, target: Ids) -> Forced:
+    def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
+        del attention  # comes with the rest
         with _Answering(self.model):
             found = self.model.log_probs(*self._here(source, lengths, target))
             return Forced(*(part.float().cpu().numpy() for part in found))

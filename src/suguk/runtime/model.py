@@ -70,7 +70,7 @@ class OnnxModel(TextPredictor):
             )
         )
 
-    def _force(self, source: Ids, lengths: Ids, target: Ids) -> Forced:
+    def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
         """The search with all of its output asked for."""
         del lengths
         longest = target.shape[1]
@@ -79,7 +79,7 @@ class OnnxModel(TextPredictor):
             source=source,
             limits=(target != PAD).sum(1),
             frame=np.zeros((1, longest), np.float32),
-            trace=longest,
+            trace=longest if attention else 0,
             prefix=target,
         )
         return Forced(scores[:, 0], weights[:, 0])
