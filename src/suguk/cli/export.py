@@ -11,14 +11,16 @@ from suguk.cli.faults import say
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, as made by `suguk train --out`.")]
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="The file to write; replaced if it exists.")]
 Single = Annotated[
-    bool, typer.Option("--fp32", help="Keep weights in single precision: four times as large, and slower.")
+    bool,
+    typer.Option("--fp32", help="Keep weights in single precision: up to four times as large, and slower."),
 ]
 Check = Annotated[
     list[str] | None,
     typer.Option(
         "--check",
-        metavar="PATH [PATH]",
-        help="Pairs to compare the file and PyTorch on.  [default: what the run was validated on]",
+        metavar="PATH",
+        help="Pairs to compare the file and PyTorch on: a table, or twice, for two parallel files.  "
+        "[default: what the run was validated on]",
     ),
 ]
 Languages = Annotated[
