@@ -19,12 +19,12 @@ class Info(ctypes.Structure):
 
 library = ctypes.CDLL(None)
 library.mallinfo2.restype = Info
-cell = torch.nn.LSTM(32, 32, batch_first=True)
+layer = torch.nn.Linear(32, 32).bfloat16()
 
 def run(lengths):
     for length in lengths:
-        torch.autograd.backward(cell(torch.zeros(3, length, 32))[0].sum())
-        cell.zero_grad()
+        torch.autograd.backward(layer(torch.zeros(3, length, 32, dtype=torch.bfloat16)).sum())
+        layer.zero_grad()
     return library.mallinfo2().uordblks
 
 begin = run(range(1, 71))
@@ -44,4 +44,4 @@ def test_new_lengths_leave_nothing_behind() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=plain, capture_output=True, text=True, check=True, timeout=120
     )
-    assert int(done.stdout) < 3_000_000  # with the caches as they come: 20 million
+    assert int(done.stdout) < 3_000_000  # without the line that imports suguk.kernels: 66 million
