@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 class Packer:
-    """Rewrites one model."""
+    """Puts the products of one model into eight bits. steps: of a weight on each side of zero."""
 
     def __init__(self, model: onnx.ModelProto, steps: int = WEIGHT_STEPS) -> None:
         self.model, self.steps = model, steps
@@ -51,6 +51,7 @@ class Packer:
         self.gone = set[str]()  # what sums were called that are part of a product now
 
     def run(self) -> onnx.ModelProto:
+        """Changes the model, and returns it."""
         for change in (self._product, self._lookup):
             for scope in reversed(list(scopes(self.main))):  # inner ones first: a changed graph is a copy
                 self._rewrite(scope, change)
@@ -254,8 +255,3 @@ def _used_inside(graph: onnx.GraphProto) -> set[str]:
     """Names that the graphs inside a graph use, and what it gives back."""
     inner = [_used(one) for node in graph.node for one in inside(node)]
     return {value.name for value in graph.output}.union(*inner)
-
-
-def packed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with products in eight bits. Changes and returns `model`."""
-    return Packer(model).run()

@@ -17,7 +17,7 @@ from suguk.data.read import Pairs, read
 from suguk.errors import UserError
 from suguk.export.bounds import inside
 from suguk.export.graph import traced
-from suguk.export.int8 import packed
+from suguk.export.int8 import Packer
 from suguk.export.parity import Parity, compare
 from suguk.run_directory import read_metrics
 from suguk.runtime import container
@@ -77,12 +77,22 @@ def write(
     return parity
 
 
-def finished(graph: onnx.ModelProto, *, single: bool) -> onnx.ModelProto:
-    """A traced graph as it is shipped, in single precision or eight bits. Changes and returns `graph`."""
+def finished(model: onnx.ModelProto, *, single: bool) -> onnx.ModelProto:
+    """A traced model as it is shipped, in single precision or eight bits. Changes and returns it."""
     if not single:
-        graph = packed(graph)
-    _finish(graph)
-    return graph
+        model = Packer(model).run()
+    graph = model.graph
+    known: dict[str, str] = {}
+    for value in (*graph.input, *graph.output):
+        dims = value.type.tensor_type.shape.dim
+        for dim, name in zip(dims, SIZES.get(value.name, "?" * len(dims)), strict=True):
+            if dim.dim_param:
+                known.setdefault(dim.dim_param, name)
+                dim.dim_param = known[dim.dim_param] if name == "?" else name
+    forget_shapes(graph)
+    graph.name = "suguk"
+    model.producer_name, model.producer_version = "suguk", metadata.version("suguk")
+    return model
 
 
 def _pairs(config: Config, check: tuple[str, ...]) -> Pairs:
@@ -95,21 +105,6 @@ def _pairs(config: Config, check: tuple[str, ...]) -> Pairs:
             where=fault.where,
             hint="name pairs with --check DATA",
         ) from None
-
-
-def _finish(model: onnx.ModelProto) -> None:
-    """Names of sizes, and who made it."""
-    graph = model.graph
-    known: dict[str, str] = {}
-    for value in (*graph.input, *graph.output):
-        dims = value.type.tensor_type.shape.dim
-        for dim, name in zip(dims, SIZES.get(value.name, "?" * len(dims)), strict=True):
-            if dim.dim_param:
-                known.setdefault(dim.dim_param, name)
-                dim.dim_param = known[dim.dim_param] if name == "?" else name
-    forget_shapes(graph)
-    graph.name = "suguk"
-    model.producer_name, model.producer_version = "suguk", metadata.version("suguk")
 
 
 def forget_shapes(graph: onnx.GraphProto) -> None:
