@@ -79,15 +79,20 @@ def resume(
     return run.resume(path, overrides=overrides, display=display, stop=stop)
 
 
-def load(path: str | Path, device: str = "auto", engine: "Engine" = "auto") -> "TextPredictor":
+def load(
+    path: str | Path, device: str = "auto", engine: "Engine" = "auto", threads: int = 0
+) -> "TextPredictor":
     """The model of a run directory, with its best weights, or of a file that `suguk export` wrote.
 
+    Run directories joined by + are one model, an ensemble: "runs/a+runs/b".
+
     device: auto, cpu, cuda or cuda:N. engine: torch, or onnx for the export in the run directory; auto takes the
-    export on a processor and PyTorch on a GPU. ModelError for what is missing, damaged or newer; UserError.
+    export on a processor and PyTorch on a GPU. threads: that compute, 0 for as many as there are cores; PyTorch's are
+    those of the whole process. ModelError for what is missing, damaged or newer; UserError.
     """
     from suguk import loading
 
-    return loading.load(path, device, engine)
+    return loading.load(path, device, engine, threads)
 
 
 def evaluate(

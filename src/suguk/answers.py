@@ -5,21 +5,28 @@ Shapes: B rows (sources), S source length, T target length, K hypotheses.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from suguk import agreement, asking
+from suguk.asking import Given, Ids, Reals
 from suguk.config import Config, PredictConfig
 from suguk.errors import UserError
 from suguk.fields import UNK, TextField
-from suguk.predictor import LONGEST_TEXT, Attention, Hypothesis, Prediction, Score
+from suguk.predictor import (
+    LONGEST_TEXT,
+    Attention,
+    Constraint,
+    Constraints,
+    Hypothesis,
+    Prediction,
+    Score,
+)
 
 FIRST_CHUNK, LARGEST_CHUNK = 16, 2048  # sources that `stream` reads ahead: few at first, for an early answer
-
-Ids = NDArray[np.int64]
-Reals = NDArray[np.float32]
 
 
 class Found(NamedTuple):
@@ -31,6 +38,7 @@ class Found(NamedTuple):
     scores: Reals  # [B, K] log probability over length penalty
     lengths: Ids  # [B, K] tokens, `<eos>` included
     finished: NDArray[np.bool_]  # [B, K] ended with `<eos>`
+    said: Ids  # [B, K, U] words as they were chosen, in no order; U: T where groups are asked for, else 0
 
 
 class Forced(NamedTuple):
@@ -47,6 +55,14 @@ class _Rows(NamedTuple):
     ids: list[NDArray[np.int32]]
 
 
+class _Tokens(NamedTuple):
+    """A constraint in token ids."""
+
+    prefix: list[int]
+    required: list[list[int]]
+    banned: list[list[int]]
+
+
 class TextPredictor(ABC):
     """Satisfies `suguk.predictor.Predictor`; what computes is left to `_search` and `_force`."""
 
@@ -59,8 +75,12 @@ class TextPredictor(ABC):
         return self.config.model.attention != "none"
 
     @abstractmethod
-    def _search(self, source: Ids, lengths: Ids, limits: Ids, options: PredictConfig) -> Found:
-        """source: [B, S] ids, padded; lengths: [B]; limits: [B], most tokens of each row's outputs."""
+    def _search(self, given: Given) -> Found:
+        """given: what is asked, see `asking`."""
+
+    @abstractmethod
+    def _contexts(self, source: Ids) -> tuple[Reals, Reals]:
+        """source: [B, S] ids, padded. The context vectors and the means of the encoder's states, [B, C] each."""
 
     @abstractmethod
     def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
@@ -70,49 +90,136 @@ class TextPredictor(ABC):
         """
 
     def predict(
-        self, sources: Sequence[str], options: PredictConfig | None = None, *, attention: bool = False
+        self,
+        sources: Sequence[str],
+        options: PredictConfig | None = None,
+        *,
+        attention: bool = False,
+        constraints: Constraints = None,
     ) -> list[Prediction]:
-        """See `Predictor.predict`. UserError for a source of over 20,000 characters, or attention a model has not."""
-        return list(self._stream(sources, options, attention=attention, first=LARGEST_CHUNK))
+        """See `Predictor.predict`. UserError for a source of over 20,000 characters, or what a model cannot do."""
+        return list(self._stream(sources, options, attention, constraints, first=LARGEST_CHUNK))
 
     def stream(
-        self, sources: Iterable[str], options: PredictConfig | None = None, *, attention: bool = False
+        self,
+        sources: Iterable[str],
+        options: PredictConfig | None = None,
+        *,
+        attention: bool = False,
+        constraints: Constraints = None,
     ) -> Iterator[Prediction]:
         """See `Predictor.stream`."""
-        return self._stream(sources, options, attention=attention, first=FIRST_CHUNK)
+        return self._stream(sources, options, attention, constraints, first=FIRST_CHUNK)
 
     def _stream(
-        self, sources: Iterable[str], options: PredictConfig | None, *, attention: bool, first: int
+        self,
+        sources: Iterable[str],
+        options: PredictConfig | None,
+        attention: bool,
+        constraints: Constraints,
+        *,
+        first: int,
     ) -> Iterator[Prediction]:
         """first: how many sources to read before the first answer."""
         options = options or self.config.predict
-        if attention and not self.attends:
-            raise UserError(
-                "this model has no attention to show",
-                where="model.attention = none",
-                hint="train one with attention",
-            )
+        if attention or options.coverage_penalty:
+            self._check_attention()
+        agreement.check(options.mbr)
         incoming, size, before = iter(sources), first, 0
+        same = constraints is None or isinstance(constraints, Constraint)
+        asked: Iterator[_Tokens]
+        if constraints is None or isinstance(constraints, Constraint):
+            asked = repeat(self._tokens(constraints))
+        else:
+            asked = map(self._tokens, constraints)
         while chunk := list(islice(incoming, size)):
-            yield from self._chunk(chunk, before, options, attention)
+            of_chunk = list(islice(asked, len(chunk)))
+            if len(of_chunk) < len(chunk):
+                raise UserError(
+                    f"a constraint for each source is needed, found {before + len(of_chunk):,} and more sources"
+                )
+            yield from self._chunk(chunk, of_chunk, before, options, attention)
             before += len(chunk)
             size = min(2 * size, LARGEST_CHUNK)
+        if not same and next(asked, None) is not None:
+            raise UserError(f"a constraint for each source is needed, found more than {before:,} sources")
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Score]:
         """Forced decoding: log p(target | source), token by token (Cho 2014 §3.1 ranks phrase pairs by it)."""
-        if len(sources) != len(targets):
-            raise UserError(f"as many targets as sources are needed, found {len(targets)} and {len(sources)}")
-        source_ids, target_ids = self._encode(sources), self.target.encode_batch(targets)
         scores: dict[int, Score] = {}
-        longest = [max(len(a), len(b)) for a, b in zip(source_ids, target_ids, strict=True)]
-        for rows in _batches(source_ids, longest, self.config.predict.batch_tokens):
-            wanted = [target_ids[i] for i in rows.places]
-            given = *self.source.collate(rows.ids), self.target.collate(wanted)[0]
-            forced = self._force(*given, attention=False)
+        for rows, wanted, forced in self._forced(sources, targets, attention=False):
             for i, ids, values in zip(rows.places, wanted, forced.log_probs, strict=True):
                 token_scores = tuple(values[: len(ids)].tolist())
                 scores[i] = Score(float(sum(token_scores)), tuple(self.target.tokens(ids)), token_scores)
         return [scores[i] for i in range(len(sources))]
+
+    def attend(self, sources: Sequence[str], targets: Sequence[str]) -> list[Attention]:
+        """Attention of forced decoding: where the model looks while it is given each token of the target."""
+        self._check_attention()
+        found: dict[int, Attention] = {}
+        for rows, wanted, forced in self._forced(sources, targets, attention=True):
+            for i, source, target, weights in zip(rows.places, rows.ids, wanted, forced.weights, strict=True):
+                found[i] = Attention(
+                    source_tokens=tuple(self.source.tokens(source)),
+                    target_tokens=tuple(self.target.tokens(target)),
+                    weights=weights[: len(target), : len(source)],
+                )
+        return [found[i] for i in range(len(sources))]
+
+    def _forced(
+        self, sources: Sequence[str], targets: Sequence[str], *, attention: bool
+    ) -> Iterator[tuple[_Rows, list[NDArray[np.int32]], Forced]]:
+        """Batches of sources, the ids of their targets, and what the model says of them."""
+        if len(sources) != len(targets):
+            raise UserError(f"as many targets as sources are needed, found {len(targets)} and {len(sources)}")
+        source_ids, target_ids = self._encode(sources), self.target.encode_batch(targets)
+        longest = [max(len(a), len(b)) for a, b in zip(source_ids, target_ids, strict=True)]
+        for rows in _batches(source_ids, longest, self.config.predict.batch_tokens):
+            wanted = [target_ids[i] for i in rows.places]
+            given = *self.source.collate(rows.ids), self.target.collate(wanted)[0]
+            yield rows, wanted, self._force(*given, attention=attention)
+
+    def encode(self, sources: Sequence[str], *, mean: bool = False) -> Reals:
+        """A vector of each source [N, C]: the context, the encoder's last state (Cho 2014, Sutskever 2014).
+
+        mean: the mean of all its states instead, which says more where attention reads them.
+        """
+        ids = self._encode(sources)
+        found: dict[int, Reals] = {}
+        for rows in _batches(ids, list(map(len, ids)), self.config.predict.batch_tokens):
+            found.update(
+                zip(rows.places, self._contexts(self.source.collate(rows.ids)[0])[mean], strict=True)
+            )
+        if not sources:
+            return np.zeros((0, self.config.model.annotation_size), np.float32)
+        return np.stack([found[i] for i in range(len(sources))])
+
+    def _check_attention(self) -> None:
+        if not self.attends:
+            raise UserError(
+                "this model has no attention to show or to count",
+                where="model.attention = none",
+                hint="train one with attention",
+            )
+
+    def _tokens(self, constraint: Constraint | None) -> _Tokens:
+        """UserError for a word that is empty or holds something unknown."""
+        if constraint is None:
+            return _Tokens([], [], [])
+        words = [*constraint.required, *constraint.banned]
+        ids = [row[:-1].tolist() for row in self.target.encode_batch([constraint.prefix, *words])]
+        for text, row in zip(words, ids[1:], strict=True):
+            if not row:
+                raise UserError("it is empty", where=f"constraint {text!r}", hint="leave it out")
+        for text, row in zip([constraint.prefix, *words], ids, strict=True):
+            if UNK in row:
+                raise UserError(
+                    "no output can hold it: not all of it is known to the model",
+                    where=f"constraint {text!r}",
+                    hint="leave it out, or use words of the training data",
+                )
+        count = 1 + len(constraint.required)
+        return _Tokens(ids[0], ids[1:count], ids[count:])
 
     def _encode(self, sources: Sequence[str], before: int = 0) -> list[NDArray[np.int32]]:
         for number, text in enumerate(sources, start=before + 1):
@@ -124,22 +231,35 @@ class TextPredictor(ABC):
         return list(self.source.encode_batch(sources))
 
     def _chunk(
-        self, sources: list[str], before: int, options: PredictConfig, attention: bool
+        self,
+        sources: list[str],
+        asked: list[_Tokens],
+        before: int,
+        options: PredictConfig,
+        attention: bool,
     ) -> list[Prediction]:
         """before: how many sources earlier chunks had."""
         ids = self._encode(sources, before)
+        for number, one in enumerate(asked, start=before + 1):
+            _check_possible(one, options, number)
         answers: dict[int, Prediction] = {}
         for rows in _batches(ids, [len(x) * options.beam for x in ids], options.batch_tokens):
-            texts = [sources[i] for i in rows.places]
-            answers.update(zip(rows.places, self._answer(rows, texts, options, attention), strict=True))
+            texts, wanted = [sources[i] for i in rows.places], [asked[i] for i in rows.places]
+            answers.update(
+                zip(rows.places, self._answer(rows, texts, wanted, options, attention), strict=True)
+            )
         return [answers[i] for i in range(len(sources))]
 
     def _answer(
-        self, rows: _Rows, texts: list[str], options: PredictConfig, attention: bool
+        self,
+        rows: _Rows,
+        texts: list[str],
+        asked: list[_Tokens],
+        options: PredictConfig,
+        attention: bool,
     ) -> Iterator[Prediction]:
         source, lengths = self.source.collate(rows.ids)
-        limits = np.minimum(10 * lengths + 50, options.max_length)
-        found = self._search(source, lengths, limits, options)
+        found = self._found(source, np.minimum(10 * lengths + 50, options.max_length), asked, options)
         weights = [
             self._weights(source, lengths, found, rank, options, attention)
             for rank in range(found.tokens.shape[1])
@@ -147,6 +267,28 @@ class TextPredictor(ABC):
         for b, (text, ids) in enumerate(zip(texts, rows.ids, strict=True)):
             row = Found(*(part[b] for part in found))
             yield self._prediction(text, ids, row, [of.get(b) for of in weights], options, attention)
+
+    def _found(self, source: Ids, limits: Ids, asked: list[_Tokens], options: PredictConfig) -> Found:
+        """All hypotheses. Groups are searched one after the other: what one says at a step costs those after it."""
+        seats = options.beam // options.groups
+        given = asking.search(source, limits, options, seats, self.target.size)
+        if any(one.prefix for one in asked):
+            given["prefix"] = asking.prefixes([one.prefix for one in asked])
+        if any(one.banned for one in asked):
+            given["banned"] = asking.phrases([one.banned for one in asked], right=True)
+        if any(one.required for one in asked):
+            given["required"] = asking.phrases([one.required for one in asked], right=False)
+        if options.groups == 1:
+            return self._search(given)
+        given["others"] = np.zeros((len(source), 0, int(limits.max())), np.int64)
+        groups = []
+        for _ in range(options.groups):
+            groups.append(self._search(given))
+            given["others"] = np.concatenate([given["others"], groups[-1].said], axis=1)
+        whole = [np.concatenate(parts, axis=1) for parts in zip(*groups, strict=True)]
+        found = Found(*whole)
+        order = np.lexsort((-found.scores, ~found.finished), axis=1)
+        return Found(*(part[np.arange(len(order))[:, None], order] for part in whole))
 
     def _weights(
         self,
@@ -159,8 +301,11 @@ class TextPredictor(ABC):
     ) -> dict[int, Reals]:
         """Attention [T, S] of the outputs of this rank, by forced decoding, for the rows where anything needs it."""
         tokens = found.tokens[:, rank]
-        listed = rank == 0 or options.n_best > 1  # of equal outputs a lower rank may take the place
-        wanted = np.full(len(tokens), attention and rank == 0)
+        compared = options.mbr != "none"  # any may be the best
+        listed = (
+            rank == 0 or compared or options.n_best > 1
+        )  # of equal outputs a lower rank may take the place
+        wanted = np.full(len(tokens), attention and (rank == 0 or compared))
         if listed and self._replaces(options):
             wanted |= (tokens == UNK).any(axis=1)
         places = np.flatnonzero(wanted)
@@ -183,22 +328,32 @@ class TextPredictor(ABC):
         options: PredictConfig,
         attention: bool,
     ) -> Prediction:
-        n_best: dict[str, Hypothesis] = {}  # of two tokenisations of one text the better one stays
+        every = options.mbr != "none"
+        n_best: dict[Any, tuple[int, Hypothesis]] = {}
         for rank in range(len(found.scores)):
-            if len(n_best) == options.n_best or found.log_probs[rank] == -np.inf:
+            if (len(n_best) == options.n_best and not every) or found.log_probs[rank] == -np.inf:
                 break
             hypothesis = self._hypothesis(found, rank, text, weights[rank])
-            n_best.setdefault(hypothesis.output, hypothesis)
-        best = next(iter(n_best.values()))
-        shown = None
-        if attention and weights[0] is not None:
-            length = int(found.lengths[0])
+            # Of two tokenisations of one text the better one stays; samples are all kept, equal ones too.
+            n_best.setdefault(rank if options.sample else hypothesis.output, (rank, hypothesis))
+        listed = list(n_best.values())
+        if every:
+            listed = agreement.ranked(listed, options.mbr, alike=options.sample)
+        first, best = listed[0]
+        shown, looked = None, weights[first]
+        if attention and looked is not None:
+            length = int(found.lengths[first])
             shown = Attention(
                 source_tokens=tuple(self.source.tokens(source_ids)),
-                target_tokens=tuple(self.target.tokens(found.tokens[0, :length].tolist())),
-                weights=weights[0][:length, : len(source_ids)],
+                target_tokens=tuple(self.target.tokens(found.tokens[first, :length].tolist())),
+                weights=looked[:length, : len(source_ids)],
             )
-        return Prediction(**vars(best), source=text, n_best=tuple(n_best.values()), attention=shown)
+        return Prediction(
+            **vars(best),
+            source=text,
+            n_best=tuple(one for _, one in listed[: options.n_best]),
+            attention=shown,
+        )
 
     def _hypothesis(self, found: Found, rank: int, source: str, weights: Reals | None) -> Hypothesis:
         finished = bool(found.finished[rank])
@@ -226,6 +381,29 @@ class TextPredictor(ABC):
                 originals[at] if word == UNK else piece
                 for word, at, piece in zip(words, looked_at, pieces, strict=True)
             ]
+        )
+
+
+def _check_possible(asked: _Tokens, options: PredictConfig, number: int) -> None:
+    """UserError for what no search with these options can find. number: of the source, from 1."""
+    tokens, seats = sum(map(len, asked.required)), options.beam // options.groups
+    where = f"constraint of source {number:,}"
+    if tokens and options.sample:
+        raise UserError(
+            "samples cannot be made to hold words", where=where, hint="search with a beam instead"
+        )
+    if tokens >= seats:
+        raise UserError(
+            f"its required words have {tokens} tokens, so a beam of {tokens + 1} is the least, found {seats}"
+            + (" in a group" if options.groups > 1 else ""),
+            where=where,
+            hint="use a wider beam: twice as wide is a good start",
+        )
+    if len(asked.prefix) >= options.max_length:
+        raise UserError(
+            f"a prefix of {len(asked.prefix)} tokens in outputs of at most {options.max_length}",
+            where=where,
+            hint="raise the maximum length",
         )
 
 

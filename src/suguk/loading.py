@@ -13,9 +13,20 @@ Engine = Literal["auto", "onnx", "torch"]
 SIGNS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
-def load(path: str | Path, device: str = "auto", engine: Engine = "auto") -> TextPredictor:
+def load(path: str | Path, device: str = "auto", engine: Engine = "auto", threads: int = 0) -> TextPredictor:
     """See `suguk.load`."""
-    path = Path(path)
+    if engine not in ("auto", "onnx", "torch"):
+        raise UserError(f"unknown engine {engine!r}", hint="auto, onnx or torch")
+    names = members(path)
+    if len(names) > 1:
+        if engine == "onnx" or any(name.suffix == ".onnx" for name in names):
+            raise UserError(
+                "an ensemble runs with ONNX Runtime as one exported file only",
+                where=path,
+                hint=f"`suguk export {path} FILE.onnx`, then give the file",
+            )
+        return _trained(names, device, threads)
+    path = names[0]
     if path.suffix == ".onnx":
         if engine == "torch":
             raise UserError(
@@ -23,18 +34,29 @@ def load(path: str | Path, device: str = "auto", engine: Engine = "auto") -> Tex
                 where=f"engine {engine}",
                 hint="give the run directory",
             )
-        return _exported(path, device)
-    if engine not in ("auto", "onnx", "torch"):
-        raise UserError(f"unknown engine {engine!r}", hint="auto, onnx or torch")
+        return _exported(path, device, threads)
     held = path / EXPORTED
     if engine == "onnx" and path.is_dir() and not held.exists():
         raise ModelError("there is no export in it", where=path, hint=f"`suguk export {path} {held}`")
     wanted = engine == "onnx" or (engine == "auto" and held.exists())
     if wanted and (device == "cpu" or engine == "onnx" or (device == "auto" and not gpu_in_sight())):
-        return _exported(held, device)
-    from suguk.trained import TrainedModel
+        return _exported(held, device, threads)
+    return _trained(names, device, threads)
 
-    return TrainedModel.load(path, device)
+
+def members(path: str | Path) -> list[Path]:
+    """The models that a name joined by + stands for; one where something has the whole name."""
+    return [Path(path)] if Path(path).exists() else [Path(name) for name in str(path).split("+")]
+
+
+def _trained(paths: list[Path], device: str, threads: int) -> TextPredictor:
+    import torch
+
+    from suguk import trained
+
+    if threads:
+        torch.set_num_threads(threads)
+    return trained.load(paths, device)
 
 
 def gpu_in_sight() -> bool:
@@ -42,7 +64,7 @@ def gpu_in_sight() -> bool:
     return sys.platform == "win32" or any(Path(sign).exists() for sign in SIGNS)
 
 
-def _exported(path: Path, device: str) -> TextPredictor:
+def _exported(path: Path, device: str, threads: int) -> TextPredictor:
     from suguk.runtime import OnnxModel
 
     if device not in ("auto", "cpu"):
@@ -51,4 +73,4 @@ def _exported(path: Path, device: str) -> TextPredictor:
             where=f"device {device}",
             hint="give the run directory to use a GPU",
         )
-    return OnnxModel.load(path)
+    return OnnxModel.load(path, threads)

@@ -19,11 +19,28 @@ LONGEST_TEXT = (
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """What is asked of the outputs of one source. Words and phrases are looked for as the tokens they are cut into.
+
+    required: every output holds all of them, where the beam finds one that ends; it must be wider than they have
+    tokens, and they count for little in a beam that is only just so. banned: no output holds any.
+    """
+
+    prefix: str = ""  # outputs begin with it
+    required: tuple[str, ...] = ()
+    banned: tuple[str, ...] = ()
+
+
+Constraints = Constraint | Iterable[Constraint] | None  # one for all sources, or one for each
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """One output of the search.
 
-    score: log probability divided by the length penalty, what n-best lists are ordered by; log_prob: the plain sum
-    of token log probabilities (natural logarithm, `<eos>` included when finished).
+    score: what n-best lists are ordered by, log probability over the length penalty (with `predict.mbr` agreement
+    with the other outputs, of 100); log_prob: the plain sum of token log probabilities (natural logarithm, `<eos>`
+    included when finished).
     """
 
     output: str
@@ -68,17 +85,31 @@ class Predictor(Protocol):
     config: Config
 
     def predict(
-        self, sources: Sequence[str], options: PredictConfig | None = None, *, attention: bool = False
+        self,
+        sources: Sequence[str],
+        options: PredictConfig | None = None,
+        *,
+        attention: bool = False,
+        constraints: Constraints = None,
     ) -> list[Prediction]:
         """Predictions in the order of `sources`; an empty source is answered like any other."""
         ...
 
     def stream(
-        self, sources: Iterable[str], options: PredictConfig | None = None, *, attention: bool = False
+        self,
+        sources: Iterable[str],
+        options: PredictConfig | None = None,
+        *,
+        attention: bool = False,
+        constraints: Constraints = None,
     ) -> Iterator[Prediction]:
         """As `predict`, in input order, while later sources are still being read; memory stays bounded."""
         ...
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Score]:
         """Forced decoding of given pairs."""
+        ...
+
+    def attend(self, sources: Sequence[str], targets: Sequence[str]) -> list[Attention]:
+        """Attention of forced decoding of given pairs, `<eos>` included. UserError for a model without attention."""
         ...

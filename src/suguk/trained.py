@@ -3,56 +3,64 @@
 Shapes: B rows (sources), S source length, T target length, K hypotheses.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
-from suguk.answers import Forced, Found, Ids, TextPredictor
-from suguk.config import Config, PredictConfig
+from suguk.answers import Forced, Found, TextPredictor
+from suguk.asking import Given, Ids, Reals
+from suguk.config import Config
 from suguk.errors import UserError
-from suguk.fields import TextField
-from suguk.model import Seq2Seq, build
+from suguk.fields import PAD, TextField
+from suguk.model import Ensemble, Seq2Seq, build
 from suguk.run_directory import read_static, read_weights
-from suguk.search import search
+from suguk.search import Menu, Ranking, search
+
+M = TypeVar("M", Seq2Seq, Ensemble)
 
 
-class TrainedModel(TextPredictor):
-    """Fields, settings and weights; satisfies `suguk.predictor.Predictor`."""
+class TorchPredictor(TextPredictor, Generic[M]):
+    """Fields, settings and what computes; satisfies `suguk.predictor.Predictor`."""
 
     def __init__(
-        self, config: Config, source: TextField, target: TextField, model: Seq2Seq, device: str | None = None
+        self, config: Config, source: TextField, target: TextField, model: M, device: str | None = None
     ) -> None:
         super().__init__(config, source, target)
         self.device = torch.device(device or "cpu")
-        self.model = model.to(self.device)
+        self.model: M = model.to(self.device)
 
-    @classmethod
-    def load(cls, path: str | Path, device: str = "auto") -> "TrainedModel":
-        """The best model of a run directory. ModelError says which file is missing, damaged or newer, and the cure."""
-        folder = Path(path)
-        config, source, target = read_static(folder)
-        model = build(config.model, source.size, target.size, seed=0)
-        read_weights(folder, model)
-        return cls(config, source, target, model.eval(), pick_device(device))
-
-    def _search(self, source: Ids, lengths: Ids, limits: Ids, options: PredictConfig) -> Found:
+    def _search(self, given: Given) -> Found:
         with _Answering(self.model):
-            ids, sizes, most = self._here(source, lengths, limits)
-            memory = self.model.encode(ids, sizes)
-            frame = torch.zeros(
-                options.beam, int(limits.max()), device=self.device, dtype=memory.values.dtype
-            )
+            asked = {name: torch.from_numpy(array).to(self.device) for name, array in given.items()}
+            real = asked["source"] != PAD
+            memory = self.model.encode(asked["source"], real.sum(1))
             found = search(
                 self.model,
                 memory,
-                most,
-                frame,
-                alpha=options.length_penalty,
-                offset=options.offset,
+                asked["limits"],
+                asked["frame"].to(self.model.dtype),
+                trace=asked["trace"].unsqueeze(1) + torch.zeros_like(asked["source"][0], dtype=torch.float32),
+                prefix=asked["prefix"],
+                wishes=Menu(*(asked[name] for name in Menu._fields)),
+                ranking=Ranking(
+                    asked["alpha"],
+                    asked["offset"],
+                    asked["beta"],
+                    real if given["beta"] else None,
+                ),
             )
-            *plain, _ = (part.cpu().numpy() for part in found)  # without the trace
-            return Found(*plain)
+            parts = found._asdict()
+            return Found(*(parts[name].cpu().numpy() for name in Found._fields))
+
+    def _contexts(self, source: Ids) -> tuple[Reals, Reals]:
+        with _Answering(self.model):
+            (ids,) = self._here(source)
+            memory = self.model.encode(ids, (ids != PAD).sum(1))
+            last, mean = self.model.contexts(memory)
+            return last.float().cpu().numpy(), mean.float().cpu().numpy()
 
     def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
         del attention  # comes with the rest
@@ -64,10 +72,51 @@ class TrainedModel(TextPredictor):
         return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
 
 
+class TrainedModel(TorchPredictor[Seq2Seq]):
+    """One model."""
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> "TrainedModel":
+        """The best model of a run directory. ModelError says which file is missing, damaged or newer, and the cure."""
+        folder = Path(path)
+        config, source, target = read_static(folder)
+        model = build(config.model, source.size, target.size, seed=0)
+        read_weights(folder, model)
+        return cls(config, source, target, model.eval(), pick_device(device))
+
+
+class TrainedEnsemble(TorchPredictor[Ensemble]):
+    """Several models as one, see `model.Ensemble`; settings are the first one's."""
+
+    @classmethod
+    def of(cls, models: Sequence[TrainedModel]) -> "TrainedEnsemble":
+        """UserError if vocabularies differ. There is attention to show only where all of them attend."""
+        first = models[0]
+        for number, other in enumerate(models[1:], start=2):
+            for side in ("source", "target"):
+                if getattr(first, side).to_json() != getattr(other, side).to_json():
+                    raise UserError(
+                        f"models 1 and {number} have other {side} vocabularies",
+                        where="ensemble",
+                        hint="train them on the same data, with other seeds or settings",
+                    )
+        config = first.config
+        for blind in (one.config.model for one in models if not one.attends):
+            config = config.model_copy(update={"model": blind})
+        members = Ensemble([one.model for one in models]).eval()
+        return cls(config, first.source, first.target, members, str(first.device))
+
+
+def load(paths: Sequence[str | Path], device: str = "auto") -> TrainedModel | TrainedEnsemble:
+    """The model of a run directory, or several as an ensemble."""
+    models = [TrainedModel.load(path, device) for path in paths]
+    return models[0] if len(models) == 1 else TrainedEnsemble.of(models)
+
+
 class _Answering:
     """Inference mode with dropout off; puts the model back as it was."""
 
-    def __init__(self, model: Seq2Seq) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.model, self.training = model, model.training
         self.mode = torch.inference_mode()
 

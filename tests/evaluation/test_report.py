@@ -10,7 +10,7 @@ from suguk.config import Config, PredictConfig
 from suguk.errors import UserError
 from suguk.evaluation.metrics import METRICS, corpus
 from suguk.evaluation.report import DEFAULT, by_length, evaluate, perplexity
-from suguk.predictor import Prediction, Predictor, Score
+from suguk.predictor import Attention, Constraints, Prediction, Predictor, Score
 
 ANSWERS = {
     "estoy en el metro": "i am on the subway",
@@ -39,14 +39,25 @@ class Dictionary:
         self.asked: list[PredictConfig | None] = []
 
     def predict(
-        self, sources: Sequence[str], options: PredictConfig | None = None, *, attention: bool = False
+        self,
+        sources: Sequence[str],
+        options: PredictConfig | None = None,
+        *,
+        attention: bool = False,
+        constraints: Constraints = None,
     ) -> list[Prediction]:
-        return list(self.stream(sources, options, attention=attention))
+        return list(self.stream(sources, options, attention=attention, constraints=constraints))
 
     def stream(
-        self, sources: Iterable[str], options: PredictConfig | None = None, *, attention: bool = False
+        self,
+        sources: Iterable[str],
+        options: PredictConfig | None = None,
+        *,
+        attention: bool = False,
+        constraints: Constraints = None,
     ) -> Iterator[Prediction]:
         assert not attention
+        assert constraints is None
         self.asked.append(options)
         for source in sources:
             output = self.answers[source]
@@ -63,6 +74,9 @@ class Dictionary:
                 source=source,
                 n_best=(),
             )
+
+    def attend(self, sources: Sequence[str], targets: Sequence[str]) -> list[Attention]:
+        raise NotImplementedError
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Score]:
         assert len(sources) == len(targets)

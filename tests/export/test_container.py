@@ -8,8 +8,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import suguk
+from suguk.asking import INPUTS
 from suguk.errors import ModelError, UserError
-from suguk.export.graph import INPUTS, OUTPUTS, traced
+from suguk.export.graph import OUTPUTS, traced
 from suguk.export.write import finished, with_metadata
 from suguk.runtime import OnnxModel, container
 from tests.export.conftest import LINES, drawn

@@ -2,17 +2,46 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from suguk.predictor import Prediction, Predictor
+from suguk.export.graph import traced
+from suguk.export.write import finished, with_metadata
+from suguk.predictor import Constraint, Prediction, Predictor
 from suguk.runtime import OnnxModel
-from suguk.trained import TrainedModel
-from tests.export.conftest import LINES, MODELS
+from suguk.trained import TrainedEnsemble, TrainedModel
+from tests.export.conftest import LINES, MODELS, drawn
 
 Pairs = Callable[..., tuple[TrainedModel, OnnxModel]]
+
+
+# One of each that may be asked for, and several together.
+MENU: tuple[dict[str, Any], ...] = (
+    {"beam": 1, "min_length": 5},
+    {"beam": 4, "n_best": 4, "min_length": 4, "no_repeat_ngram": 2},
+    {"beam": 5, "n_best": 5, "no_repeat_ngram": 1, "max_length": 6},
+    {"beam": 3, "n_best": 3, "coverage_penalty": 0.4, "length_penalty": 1.0},
+    {"beam": 6, "n_best": 6, "groups": 3, "diversity": 1.5},
+    {"beam": 5, "n_best": 5, "sample": True},
+    {"beam": 4, "n_best": 4, "sample": True, "top_k": 3, "temperature": 0.7, "seed": 9},
+    {"beam": 4, "n_best": 4, "sample": True, "top_p": 0.6, "min_length": 3},
+    {"beam": 6, "n_best": 2, "sample": True, "mbr": "chrf"},
+    {"beam": 6, "n_best": 6, "constraints": Constraint("the cat", ("mat",), ("on the", "sat"))},
+    {
+        "beam": 8,
+        "n_best": 8,
+        "constraints": [Constraint(required=(word,)) for word in ["a", "b", "c", "d", "e", "on", "sat", "a"]],
+    },
+    {"beam": 1, "constraints": Constraint(banned=("a", "b c", "the"))},
+    {
+        "beam": 4,
+        "n_best": 4,
+        "constraints": [Constraint(), Constraint("a b")] * 3 + [Constraint(banned=("a",))] * 2,
+    },
+)
 
 
 def same(found: Prediction, wanted: Prediction, within: float = 1e-4) -> None:
@@ -29,7 +58,7 @@ def test_an_exported_model(name: str, pairs: Pairs) -> None:
     in_eight_bits(*pairs(name, single=False))
 
 
-def in_single_precision(trained: TrainedModel, exported: OnnxModel) -> None:
+def in_single_precision(trained: TrainedModel | TrainedEnsemble, exported: OnnxModel) -> None:
     """Outputs, scores and attention are those of PyTorch."""
     assert isinstance(exported, Predictor)
     base = trained.config.predict
@@ -45,6 +74,19 @@ def in_single_precision(trained: TrainedModel, exported: OnnxModel) -> None:
             exported.predict(LINES, options), trained.predict(LINES, options), strict=True
         ):
             same(found, wanted)
+    for given in MENU:
+        asked: Any = given.get("constraints")
+        given = {key: value for key, value in given.items() if key != "constraints"}
+        if given.get("coverage_penalty") and not trained.attends:
+            continue
+        options = type(base).model_validate(base.model_dump() | given)
+        both = [model.predict(LINES, options, constraints=asked) for model in (exported, trained)]
+        for found, wanted in zip(*both, strict=True):
+            same(found, wanted)
+    for mean in (False, True):
+        np.testing.assert_allclose(
+            exported.encode(LINES, mean=mean), trained.encode(LINES, mean=mean), atol=1e-5
+        )
     targets = LINES[3:] + LINES[:3]
     for one, other in zip(exported.score(LINES, targets), trained.score(LINES, targets), strict=True):
         assert one.tokens == other.tokens
@@ -64,6 +106,9 @@ def in_eight_bits(trained: TrainedModel, exported: OnnxModel) -> None:
         same(exported.predict([line])[0], prediction, 1e-5)
     for found, wanted in zip(exported.predict(LINES[::-1])[::-1], together, strict=True):
         same(found, wanted, 1e-5)
+    options = trained.config.predict.model_copy(update={"sample": True, "top_p": 0.9, "n_best": 4})
+    for line, prediction in zip(LINES, exported.predict(LINES, options), strict=True):
+        same(exported.predict([line], options)[0], prediction, 1e-5)
     scores, before = exported.score(LINES, LINES[::-1]), trained.score(LINES, LINES[::-1])
     for one, source, target in zip(scores, LINES, LINES[::-1], strict=True):
         assert exported.score([source], [target])[0].token_scores == pytest.approx(one.token_scores, abs=1e-5)
@@ -80,6 +125,14 @@ def test_an_unknown_word_is_replaced_in_both(pairs: Pairs) -> None:
         exported.predict(sources, options), trained.predict(sources, options), strict=True
     ):
         assert found.output == wanted.output
+
+
+def test_an_ensemble_in_one_file() -> None:
+    """Members of other cells and attentions; one graph answers as PyTorch's mean of probabilities does."""
+    members = [drawn("small"), drawn("luong2015-local-p"), drawn("chars")]
+    trained = TrainedEnsemble.of(members)
+    content = with_metadata(finished(traced(trained.model), single=True), trained, {})
+    in_single_precision(trained, OnnxModel.of(content, Path("ensemble.onnx"), threads=1))
 
 
 def test_threads_may_share_a_model(pairs: Pairs) -> None:

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from suguk.cli import bench, check, demo, evaluate, export, predict, recipes, score, train
+from suguk.cli import (
+    align,
+    bench,
+    check,
+    demo,
+    encode,
+    evaluate,
+    export,
+    predict,
+    recipes,
+    rescore,
+    score,
+    train,
+)
 from suguk.cli.faults import Verbs
 from suguk.cli.train import TrainCommand
 from suguk.cli.values import PathsCommand
@@ -48,6 +61,9 @@ app.command(cls=PathsCommand)(check.check)
 app.command(cls=TrainCommand)(train.train)
 app.command()(predict.predict)
 app.command()(score.score)
+app.command()(align.align)
+app.command()(rescore.rescore)
+app.command()(encode.encode)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
 app.command()(bench.bench)

@@ -44,10 +44,12 @@ def evaluate(
     beam: values.Beam = None,
     length_penalty: values.LengthPenalty = None,
     max_length: values.MaxLength = None,
+    settings: values.Settings = None,
     picture: Picture = None,
     json: values.Json = False,
     device: values.Device = "auto",
     engine: values.EngineOption = "auto",
+    threads: values.Threads = 0,
     quiet: values.Quiet = False,
 ) -> None:
     """Score the model's outputs for DATA against its targets.
@@ -60,13 +62,19 @@ def evaluate(
       suguk evaluate runs/es-en test.tsv
       suguk evaluate runs/en-de test.en test.de --lowercase --tokenize none --json
       suguk evaluate runs/g2p words.tsv --metrics exact,per --picture by-length.svg
+      suguk evaluate runs/es-en+runs/es-en-2 test.tsv --set predict.mbr=chrf --set predict.no_repeat_ngram=3
     """
     values.check_paths(data)
     if picture is not None:  # a place that cannot be written to is told before the decoding, not after it
         picture.touch()
-    loaded = values.open_model(model, device, engine)
+    loaded = values.open_model(model, device, engine, threads)
     options = values.predict_options(
-        loaded.config.predict, beam=beam, n_best=1, length_penalty=length_penalty, max_length=max_length
+        loaded.config.predict,
+        beam=beam,
+        n_best=1,
+        settings=settings,
+        length_penalty=length_penalty,
+        max_length=max_length,
     )
     from suguk.data.read import references
     from suguk.evaluation import report

@@ -8,7 +8,9 @@ import typer
 from suguk.cli import values
 from suguk.cli.faults import say
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, as made by `suguk train --out`.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run directory of `suguk train`, or several joined by +.")
+]
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="The file to write; replaced if it exists.")]
 Single = Annotated[
     bool,
@@ -44,15 +46,17 @@ def export(
 ) -> None:
     """Write a trained model as one ONNX file that decodes by itself.
 
-    It holds encoder, search, weights, tokenizers, settings and a card, and runs with onnxruntime, tokenizers
-    and numpy: `suguk predict FILE.onnx` needs no PyTorch. Weights have eight bits, and an answer does not
-    depend on what else is in its batch. Before it is kept, the file is compared with PyTorch on real
-    sentences; what was found is printed, and kept in the file.
+    Several run directories joined by + become one file with an ensemble of them. It holds encoder, search,
+    weights, tokenizers, settings and a card, and runs with onnxruntime, tokenizers and numpy: `suguk predict
+    FILE.onnx` needs no PyTorch. Weights have eight bits, and an answer does not depend on what else is in its
+    batch. Before it is kept, the file is compared with PyTorch on real sentences; what was found is printed,
+    and kept in the file.
 
     \b
     Examples:
       suguk export runs/es-en es-en.onnx
       suguk export runs/es-en es-en.onnx --languages "es, en" --license CC-BY-4.0
+      suguk export runs/es-en+runs/es-en-2 ensemble.onnx
       suguk predict es-en.onnx news.es --beam 5
     """
     from suguk.export.write import export as write

@@ -1,16 +1,19 @@
 """`suguk predict`: one line in, one line out."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suguk.cli import streams, values
+from suguk.cli import menu, streams, values
+from suguk.cli.faults import say
 from suguk.errors import UserError
 
 if TYPE_CHECKING:
-    from suguk.predictor import Hypothesis, Prediction
+    from suguk.config import PredictConfig
+    from suguk.predictor import Constraints, Hypothesis, Prediction
 
 Input = Annotated[
     str | None,
@@ -33,6 +36,23 @@ LineBuffered = Annotated[
     ),
 ]
 
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="FILE is Parquet, or a folder of it: write it by parts with its outputs. Goes on where it was stopped.",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", help="Predict with N processes of one thread each.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="With --output: on a Ray cluster (local, auto, HOST:PORT or ray://HOST:PORT)."
+    ),
+]
+
 
 def predict(
     model: values.Model,
@@ -41,11 +61,32 @@ def predict(
     n_best: NBest = None,
     length_penalty: values.LengthPenalty = None,
     max_length: values.MaxLength = None,
+    min_length: menu.MinLength = None,
+    coverage_penalty: menu.Coverage = None,
+    no_repeat_ngram: menu.NoRepeat = None,
+    groups: menu.Groups = None,
+    diversity: menu.Diversity = None,
+    sample: menu.Sample = False,
+    temperature: menu.Temperature = None,
+    top_k: menu.TopK = None,
+    top_p: menu.TopP = None,
+    seed: menu.Seed = None,
+    mbr: menu.Mbr = None,
+    prefix: menu.Prefix = "",
+    require: menu.Require = None,
+    ban: menu.Ban = None,
+    constraints: menu.ConstraintFile = None,
+    settings: values.Settings = None,
     jsonl: values.Jsonl = False,
     attention: AttentionDir = None,
     line_buffered: LineBuffered = False,
+    output: OutputDir = None,
+    source: values.Source = "",
+    workers: Workers = None,
+    ray: Ray = None,
     device: values.Device = "auto",
     engine: values.EngineOption = "auto",
+    threads: values.Threads = 0,
 ) -> None:
     """Answer each line of FILE or standard input with one line.
 
@@ -59,31 +100,106 @@ def predict(
       echo "estoy en el metro" | suguk predict runs/es-en
       suguk predict runs/es-en news.es --beam 10 > news.en
       suguk predict runs/es-en news.es --n-best 3
+      suguk predict runs/es-en news.es --sample --top-p 0.9 --n-best 5
+      suguk predict runs/es-en news.es --prefix "I think" --ban very --no-repeat-ngram 3
+      suguk predict runs/es-en+runs/es-en-2 news.es --mbr chrf
       suguk predict runs/es-en news.es --jsonl --attention pictures
+      suguk predict es-en.onnx news.es --workers 8 > news.en
+      suguk predict es-en.onnx corpus/ --source es --output out/ --ray auto
     """
-    loaded = values.open_model(model, device, engine)
+    loaded = values.open_model(model, device, engine, threads)
     options = values.predict_options(
         loaded.config.predict,
-        beam=beam,
+        beam=menu.SAMPLES if beam is None and sample and mbr else beam,
         n_best=n_best or 1,
+        settings=settings,
         length_penalty=length_penalty,
         max_length=max_length,
+        min_length=min_length,
+        coverage_penalty=coverage_penalty,
+        no_repeat_ngram=no_repeat_ngram,
+        groups=groups,
+        diversity=diversity,
+        sample=sample or None,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        mbr=mbr,
     )
+    asked = menu.constraints(prefix, require, ban, constraints)
     from suguk.predictor import LONGEST_TEXT
 
+    if output is not None or ray is not None or workers is not None:
+        other = {
+            "--prefix, --require, --ban and --constraints": asked is not None,
+            "--line-buffered": line_buffered,
+            "--device and --engine": device not in ("auto", "cpu") or engine != "auto",
+            "--threads": threads > 0,
+        }
+        if output is not None:
+            other |= {"--attention": attention is not None, "--jsonl": jsonl}
+        _refuse_together(model, [name for name, given in other.items() if given], ray, output)
+    if output is not None:
+        _table(model, file, output, options, source, workers, ray)
+        return
     if attention is not None:
         _make(attention)
 
-    def answers(sources: Iterable[str]) -> "Iterator[Prediction]":
-        return loaded.stream(sources, options, attention=attention is not None)
+    def answers(sources: Iterable[str], asked: "Constraints") -> "Iterator[Prediction]":
+        return loaded.stream(sources, options, attention=attention is not None, constraints=asked)
+
+    def of_one() -> "Constraints":
+        return list(islice(asked, 1)) if isinstance(asked, Iterator) else asked
 
     with streams.Lines(file, LONGEST_TEXT) as lines:
         waiting = line_buffered or lines.interactive  # else many are decoded together
-        found = (answer for line in lines for answer in answers([line])) if waiting else answers(lines)
+        each = (answer for line in lines for answer in answers([line], of_one()))
+        found = each if waiting else answers(lines, asked)
+        if workers is not None:
+            from suguk.corpus import map_lines
+
+            found = map_lines(model, lines, options, workers, attention=attention is not None)
         for number, prediction in enumerate(found, start=1):
             _write(number, prediction, jsonl=jsonl, ranked=n_best is not None)
             if attention is not None:
                 draw(prediction, attention / f"{number:04d}.svg")
+
+
+def _refuse_together(model: str, other: list[str], ray: str | None, output: Path | None) -> None:
+    """What several processes do not do is said before they start."""
+    from suguk.loading import members
+
+    if ray is not None and output is None:
+        raise UserError("--ray needs a place for its parts", where="--ray", hint="name it with --output DIR")
+    if other:
+        raise UserError(f"several processes do not know {', '.join(other)}", hint="leave one of the two out")
+    if len(members(model)) > 1:
+        raise UserError(
+            "several processes take an ensemble as one exported file only",
+            where=model,
+            hint=f"`suguk export {model} FILE.onnx`, then give the file",
+        )
+
+
+def _table(
+    model: str,
+    file: str | None,
+    output: Path,
+    options: "PredictConfig",
+    source: str,
+    workers: int | None,
+    ray: str | None,
+) -> None:
+    from suguk.corpus import predict_table
+
+    if file is None:
+        raise UserError("--output needs a Parquet file, or a folder of them", hint="name it after the model")
+    done = predict_table(model, [file], output, options=options, source=source, workers=workers, ray=ray)
+    say(
+        f"{output}: {done.rows:,} rows in {done.done:,} parts, {done.skipped:,} parts were there; "
+        f"{done.seconds:.1f} s"
+    )
 
 
 def _make(pictures: Path) -> None:

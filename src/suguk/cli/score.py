@@ -22,6 +22,7 @@ def score(
     jsonl: values.Jsonl = False,
     device: values.Device = "auto",
     engine: values.EngineOption = "auto",
+    threads: values.Threads = 0,
     quiet: values.Quiet = False,
 ) -> None:
     """Say how probable the targets of DATA are, given their sources.
@@ -36,7 +37,7 @@ def score(
       suguk score runs/es-en test.es test.en | paste - test.es test.en | sort -g | head
     """
     values.check_paths(data)
-    loaded = values.open_model(model, device, engine)
+    loaded = values.open_model(model, device, engine, threads)
     pairs = values.read_pairs(data, source, target, header, skip_bad=skip_bad, quiet=quiet)
     total, tokens = 0.0, 0
     for rows in streams.chunks(range(len(pairs)), _AT_ONCE):

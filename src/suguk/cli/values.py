@@ -23,7 +23,14 @@ DATA_HELP = (
 )
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A run directory of `suguk train`, or a file of `suguk export`."),
+    typer.Argument(
+        metavar="MODEL",
+        help="A run directory of `suguk train`, a file of `suguk export`, or run directories joined by + as one "
+        "ensemble.",
+    ),
+]
+Threads = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Threads that compute.  [default: as many as there are cores]")
 ]
 Data = Annotated[
     list[str],
@@ -142,11 +149,11 @@ def check_paths(data: Sequence[str], what: str = "DATA") -> None:
         )
 
 
-def open_model(path: str, device: str, engine: str) -> "TextPredictor":
+def open_model(path: str, device: str, engine: str, threads: int = 0) -> "TextPredictor":
     """The model of a run directory or of an exported file."""
     import suguk
 
-    return suguk.load(path, device, cast("Engine", engine))  # an unknown one is refused there
+    return suguk.load(path, device, cast("Engine", engine), threads)  # an unknown one is refused there
 
 
 def predict_options(
@@ -154,20 +161,28 @@ def predict_options(
     *,
     beam: int | None = None,
     n_best: int | None = None,
-    length_penalty: float | None = None,
-    max_length: int | None = None,
+    settings: Sequence[str] | None = None,
+    **given: Any,
 ) -> "PredictConfig":
-    """`base` with what was given; a beam that was not given is as wide as n_best. ConfigError."""
+    """`base` with what was given (None: not); a beam that was not given is as wide as n_best. ConfigError.
+
+    settings: items of --set, of the section predict.
+    """
     from suguk import config
 
-    wide = beam if beam is not None else max(base.beam, n_best or 1)
-    given = {
-        "beam": wide,
-        "n_best": n_best if n_best is not None else min(base.n_best, max(wide, 1)),
-        "length_penalty": length_penalty,
-        "max_length": max_length,
-    }
-    over = {key: value for key, value in given.items() if value is not None}
+    set_ = config.assignments(settings or ())
+    for section in set_.keys() - {"predict"}:
+        raise UserError(
+            f"only settings of predict can change now, found {section}", where="--set", hint="train with it"
+        )
+    over = set_.get("predict", {}) | {key: value for key, value in given.items() if value is not None}
+    if beam is None and "beam" not in over:
+        wide = n_best or 1
+        beam = wide if over.get("sample") else max(base.beam, wide)
+    if beam is not None:
+        over["beam"] = beam
+    if n_best is not None or "n_best" not in over:
+        over["n_best"] = n_best if n_best is not None else min(base.n_best, max(over["beam"], 1))
     return config.build({"predict": config.merge(base.model_dump(), over)}, where="options").predict
 
 

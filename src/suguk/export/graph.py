@@ -7,22 +7,28 @@ I input, H hidden, G gates, D directions.
 import copy
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import onnx
+import onnxscript
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.while_loop import while_loop_op
 from torch.nn import functional as F
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
+from suguk.asking import INPUTS
 from suguk.fields import EOS, PAD
 from suguk.kernels import reference
 from suguk.kernels.reference import CellState
-from suguk.model import Seq2Seq
+from suguk.model import Ensemble, Seq2Seq
 from suguk.model.cells import Cell, Given
 from suguk.model.encoder import Encoder
-from suguk.search import search
-from suguk.search.beam import WIDEST, Beam, Found
+from suguk.search import Menu, Ranking, search
+from suguk.search.beam import Beam, Body, Condition, Found, Held
+from suguk.search.menu import WIDEST
 
 NODES = {"lstm": "LSTM", "gru": "GRU", "gru-reset-before": "GRU", "rnn": "RNN"}
 ORDER = {
@@ -31,8 +37,7 @@ ORDER = {
     "gru-reset-before": (1, 0, 2),
     "rnn": (0,),
 }  # ours → ONNX's gates
-INPUTS = ("source", "limits", "frame", "trace", "prefix", "alpha", "offset")
-OUTPUTS = (*Found._fields[:-1], "attention")
+OUTPUTS = (*("attention" if name == "weights" else name for name in Found._fields), "context", "mean_state")
 
 
 class OnnxEncoder(Encoder):
@@ -116,86 +121,136 @@ class OneProduct(Cell):
 class Decoding(nn.Module):
     """From padded ids to ranked hypotheses."""
 
-    def __init__(self, model: Seq2Seq) -> None:
+    def __init__(self, model: Seq2Seq | Ensemble) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).cpu().eval()
-        self.model.encoder = OnnxEncoder.of(self.model.encoder)
-        for stack in (self.model.decoder.below, self.model.decoder.above):
-            layers = nn.ModuleList() if stack is None else stack.layers
-            for index, cell in enumerate(layers):
-                if isinstance(cell, Cell) and cell.kind in ("lstm", "rnn"):
-                    layers[index] = OneProduct.of(cell)
+        for one in self.model.models() if isinstance(self.model, Ensemble) else [self.model]:
+            one.encoder = OnnxEncoder.of(one.encoder)
+            for stack in (one.decoder.below, one.decoder.above):
+                layers = nn.ModuleList() if stack is None else stack.layers
+                for index, cell in enumerate(layers):
+                    if isinstance(cell, Cell) and cell.kind in ("lstm", "rnn"):
+                        layers[index] = OneProduct.of(cell)
 
-    def forward(
-        self,
-        source: Tensor,
-        limits: Tensor,
-        frame: Tensor,
-        trace: Tensor,
-        prefix: Tensor,
-        alpha: Tensor,
-        offset: Tensor,
-    ) -> Found:
-        """source: [B, S]; limits: [B]; frame: [K, T]; trace: [A]; prefix: [B, F]; others: 0-dim. See `search`."""
-        lengths = (source != PAD).sum(1)
-        memory = self.model.encode(source, lengths)
-        return search(
+    def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """given: INPUTS, as docs/guides/anywhere.md describes them. Returns OUTPUTS."""
+        source, trace = given["source"], given["trace"]
+        real = source != PAD
+        memory = self.model.encode(source, real.sum(1))
+        # `while_loop` takes no two views of one tensor.
+        memory = pytree.tree_map(torch.clone, memory)
+        found = search(
             self.model,
-            pytree.tree_map(torch.clone, memory),  # `while_loop` takes no two views of one tensor
-            limits + torch.zeros_like(lengths),  # in the graph one limit may stand for all rows
-            frame,
+            memory,
+            given["limits"],
+            given["frame"],
             trace=trace.unsqueeze(1) + torch.zeros_like(source[0], dtype=trace.dtype),
-            prefix=prefix,
-            alpha=alpha,
-            offset=offset,
-            loop=while_loop,
+            prefix=given["prefix"],
+            wishes=Menu(*(given[name] for name in Menu._fields)),
+            ranking=Ranking(given["alpha"], given["offset"], given["beta"], real),
+            loop=self._while_loop,
         )
+        return (*found, *self.model.contexts(memory))
+
+    def _while_loop(self, condition: Condition, body: Body, beam: Beam, given: Held) -> Beam:
+        """A loop in the graph. It is handed all that it reads: PyTorch need not compile it to find that out."""
+        held = {name: one for name, one in _tensors(self.model) if "encoder" not in name.split(".")}
+        names = {id(one): name for name, one in held.items()}  # of weights that are shared, one name
+        once = {name: one for name, one in held.items() if names[id(one)] == name}
+        leaves, form = pytree.tree_flatten(beam)
+        more, rest = pytree.tree_flatten((given, once))
+
+        def part(run: Callable[[Beam, Held], Any]) -> Callable[..., Any]:
+            def turn(*parts: Tensor) -> Any:
+                inner, once = pytree.tree_unflatten(list(parts[len(leaves) :]), rest)
+                weights = {name: once[names[id(one)]] for name, one in held.items()}
+                with _reparametrize_module(self.model, weights):
+                    return run(pytree.tree_unflatten(list(parts[: len(leaves)]), form), inner)
+
+            return turn
+
+        def whole(*parts: Tensor) -> tuple[Tensor, ...]:
+            # What a turn leaves alone has to be copied: a loop gives back nothing that it was given.
+            made = pytree.tree_leaves(part(body)(*parts))
+            return tuple(one.clone() if any(one is old for old in parts) else one for one in made)
+
+        found = while_loop_op(part(condition), whole, tuple(leaves), tuple(more))
+        return pytree.tree_unflatten(list(found), form)  # type: ignore[no-any-return]
 
 
-def while_loop(condition: Callable[[Beam], Tensor], body: Callable[[Beam], Beam], beam: Beam) -> Beam:
-    """`torch.while_loop` over the leaves of the beam."""
-    leaves, form = pytree.tree_flatten(beam)
-
-    def whole(parts: tuple[Tensor, ...]) -> Beam:
-        return pytree.tree_unflatten(list(parts), form)  # type: ignore[no-any-return]
-
-    found = torch.while_loop(  # type: ignore[no-untyped-call]
-        lambda *parts: condition(whole(parts)),
-        lambda *parts: tuple(pytree.tree_leaves(body(whole(parts)))),
-        tuple(leaves),
-    )
-    return whole(found)
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
 
 
 @torch.no_grad()
-def traced(model: Seq2Seq) -> onnx.ModelProto:
+def traced(model: Seq2Seq | Ensemble) -> onnx.ModelProto:
     """The graph in single precision. All sizes are free; inputs as in `Decoding.forward`, outputs OUTPUTS."""
-    dim = torch.export.Dim
-    rows, sizes = dim("B", min=1), {name: dim(name, min=1) for name in "STF"}
-    example = {
+    with _quiet():
+        program = torch.export.export(
+            Decoding(model), (_example(),), dynamic_shapes=(_sizes(model.words),), strict=False
+        )
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            custom_translation_table={torch.ops.aten.sym_stride.int: _stride},
+        )
+    assert made is not None
+    found: onnx.ModelProto = made.model_proto
+    return found
+
+
+def _stride(tensor: Any, dim: int) -> Any:
+    """A stride, which ONNX does not know: PyTorch takes it for a size where both are the same number.
+
+    What a loop is given lies row after row, so it is the product of the sizes after it.
+    """
+    return onnxscript.opset18.ReduceProd(onnxscript.opset18.Shape(tensor, start=dim + 1), keepdims=0)
+
+
+def _example() -> dict[str, Tensor]:
+    """Sizes of 0 and 1 would be taken for the only ones."""
+    numbers = dict.fromkeys(
+        ("alpha", "offset", "beta", "diversity", "top_p", "temperature"), torch.tensor(0.6)
+    )
+    example = numbers | {
         "source": torch.tensor([[5, 4, EOS], [4, EOS, PAD]]),
         "limits": torch.tensor([4, 3]),
         "frame": torch.zeros(3, 4),
         "trace": torch.zeros(5),
         "prefix": torch.full((2, 6), -1),
-        "alpha": torch.tensor(0.6),
-        "offset": torch.tensor(5.0),
+        "shortest": torch.tensor(2),
+        "banned": torch.full((2, 3, 5), 4),
+        "required": torch.full((2, 5, 3), 4),
+        "repeat": torch.zeros(4, 7, dtype=torch.long),
+        "others": torch.zeros(2, 7, 6, dtype=torch.long),
+        "draws": torch.zeros(2, 3, 4),
+        "choices": torch.zeros(2, dtype=torch.long),
     }
-    shapes = {
-        "source": {0: rows, 1: sizes["S"]},
+    return {name: example[name].clone() for name in INPUTS}
+
+
+def _sizes(words: int) -> dict[str, dict[int, Any]]:
+    """Which sizes are free, and what they are called. words: in the target's vocabulary."""
+    dim = torch.export.Dim
+    rows, seats, longest = dim("B", min=1), dim("K", min=1, max=WIDEST), dim("T", min=1)
+    free: dict[str, dict[int, Any]] = {
+        "source": {0: rows, 1: dim("S", min=1)},
         "limits": {0: rows},
-        "frame": {0: dim("K", min=1, max=WIDEST), 1: sizes["T"]},
+        "frame": {0: seats, 1: longest},
         "trace": {0: dim("A", min=0)},
-        "prefix": {0: rows, 1: sizes["F"]},
-        "alpha": {},
-        "offset": {},
+        "prefix": {0: rows, 1: dim("F", min=1)},
+        "banned": {0: rows, 1: dim("P", min=0), 2: dim("N", min=1)},
+        "required": {0: rows, 1: dim("C", min=0), 2: dim("L", min=1)},
+        "repeat": {0: dim("R", min=0), 1: dim("G", min=1)},
+        "others": {0: rows, 1: dim("O", min=0), 2: dim("U", min=0)},
+        "draws": {0: dim("D", min=0), 1: seats, 2: longest},
+        "choices": {0: dim("W", min=0, max=words)},
     }
-    with _quiet():
-        program = torch.export.export(Decoding(model), (), example, dynamic_shapes=shapes, strict=False)
-        made = torch.onnx.export(program, dynamo=True, verbose=False, output_names=list(OUTPUTS))
-    assert made is not None
-    found: onnx.ModelProto = made.model_proto
-    return found
+    return {name: free.get(name, {}) for name in INPUTS}
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb
@@ -204,6 +259,9 @@ class _quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb
     def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore")
+        # PyTorch's cache of shapes costs more here than it saves: a quarter of the whole time.
+        self.cached = torch._dynamo.config.fake_tensor_cache_enabled
+        torch._dynamo.config.fake_tensor_cache_enabled = False
         self.loggers = [
             logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")
         ]
@@ -212,6 +270,7 @@ class _quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb
             logger.setLevel(logging.ERROR)
 
     def __exit__(self, *fault: object) -> None:
+        torch._dynamo.config.fake_tensor_cache_enabled = self.cached
         for logger, level in zip(self.loggers, self.levels, strict=True):
             logger.setLevel(level)
         super().__exit__(*fault)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """From a run directory to one file: graph, weights, fields, settings and a card; checked before it is kept."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import torch
 
-from suguk import files
+from suguk import files, loading, trained
+from suguk.answers import TextPredictor
 from suguk.config import Config, DataConfig
 from suguk.data.read import Pairs, read
 from suguk.errors import UserError
@@ -19,15 +20,25 @@ from suguk.export.bounds import inside
 from suguk.export.graph import traced
 from suguk.export.int8 import Packer
 from suguk.export.parity import Parity, compare
-from suguk.run_directory import read_metrics
+from suguk.run_directory import read_metrics, read_static
 from suguk.runtime import container
 from suguk.runtime.model import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY, OnnxModel
-from suguk.trained import TrainedModel
 
 SENTENCES = 100  # that the check looks at
-# Names of sizes. Limits and prefix may be of one row for all: were they called B too, ONNX Runtime would take their
-# buffers for those of B rows.
-SIZES = {"source": "BS", "limits": "L", "frame": "KT", "trace": "A", "prefix": "PF"}
+# Names of sizes, as docs/guides/anywhere.md has them.
+SIZES = {
+    "source": ["B", "S"],
+    "limits": ["B"],
+    "frame": ["K", "T"],
+    "trace": ["A"],
+    "prefix": ["B", "F"],
+    "banned": ["B", "P", "N"],
+    "required": ["B", "C", "L"],
+    "repeat": ["R", "G"],
+    "others": ["B", "O", "U"],
+    "draws": ["D", "K", "T"],
+    "choices": ["W"],
+}
 # Mean difference of a token's log probability from which on an export has failed.
 TOLERANCE = {"fp32": 1e-4, "int8": 0.1}
 
@@ -40,19 +51,21 @@ def export(
     check: tuple[str, ...] = (),
     card: Mapping[str, str] | None = None,
 ) -> Parity:
-    """Write the model of a run directory into one file.
+    """Write the model of a run directory, or the ensemble of several joined by +, into one file.
 
     single: keep weights in single precision, else in eight bits; check: pairs to compare the engines on, by default
     those that the run was validated on; card: what users should know, such as languages and licence. UserError if
     the file answers otherwise than PyTorch does, and then nothing is written.
     """
-    trained = TrainedModel.load(run, "cpu")
-    return write(trained, Path(run), Path(path), _pairs(trained.config, check), single=single, card=card)
+    folders = loading.members(run)
+    model = trained.load(folders, "cpu")
+    pairs = _pairs(read_static(folders[0])[0], check)
+    return write(model, folders, Path(path), pairs, single=single, card=card)
 
 
 def write(
-    trained: TrainedModel,
-    folder: Path,
+    model: trained.TrainedModel | trained.TrainedEnsemble,
+    folders: Sequence[Path],
     path: Path,
     pairs: Pairs,
     *,
@@ -62,10 +75,12 @@ def write(
     """As `export`, with a loaded model and the pairs to check it on."""
     rows = np.unique(np.linspace(0, len(pairs) - 1, SENTENCES).round().astype(int)).tolist()
     sources, targets = [pairs.sources[row] for row in rows], [pairs.targets[row] for row in rows]
-    graph = finished(traced(trained.model), single=single)
+    graph = finished(traced(model.model), single=single)
     precision = "fp32" if single else "int8"
-    about = {**_about(folder), "precision": precision, "card": dict(card or {})}
-    parity = compare(trained, OnnxModel.of(with_metadata(graph, trained, about), path), sources, targets)
+    about = {**_about(folders[0]), "precision": precision, "card": dict(card or {})}
+    if len(folders) > 1:
+        about["ensemble"] = [_about(folder) for folder in folders]
+    parity = compare(model, OnnxModel.of(with_metadata(graph, model, about), path), sources, targets)
     if not parity.mean_difference <= TOLERANCE[precision]:
         raise UserError(
             f"the file does not answer as PyTorch does, so it was not kept: {parity.text()}; at most "
@@ -73,7 +88,7 @@ def write(
             where=path,
             hint="export with --fp32" if not single else "report it, with the run's config.toml",
         )
-    files.write(path, with_metadata(graph, trained, {**about, "parity": parity.to_json()}))
+    files.write(path, with_metadata(graph, model, {**about, "parity": parity.to_json()}))
     return parity
 
 
@@ -135,7 +150,7 @@ def _validation(folder: Path) -> dict[str, Any] | None:
     )
 
 
-def with_metadata(model: onnx.ModelProto, trained: TrainedModel, about: Mapping[str, Any]) -> bytes:
+def with_metadata(model: onnx.ModelProto, trained: TextPredictor, about: Mapping[str, Any]) -> bytes:
     """The file: settings, fields and what is said about the model stand in it, and a sha256 of all of it."""
     # Whoever gets the file need not know where the data lay.
     config = trained.config.model_copy(update={"data": DataConfig(lowercase=trained.config.data.lowercase)})

@@ -8,8 +8,9 @@ unigram text reads as a space.
 import json
 import math
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from suguk.fields.base import EOS, PAD, SOS, SPECIALS, UNK
 Kind = Literal["word", "char", "byte", "bpe", "unigram", "symbols"]
 KINDS: tuple[Kind, ...] = ("word", "char", "byte", "bpe", "unigram", "symbols")
 SPACE = "▁"  # marks the space before a piece, as in SentencePiece
+MARKED: tuple[Kind, ...] = ("word", "bpe", "unigram")  # kinds whose pieces have that mark
 FORMAT, VERSION = "suguk-text-field", 1
 SILENCED = -100.0  # log probability of a special token's spelling under unigram: its characters always win
 
@@ -97,6 +99,30 @@ class TextField:
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """One readable string an id, for the axes of pictures."""
         return [self._pieces[i].replace(" ", SPACE) if self.kind == "char" else self._pieces[i] for i in ids]
+
+    def words(self, raws: Sequence[str]) -> list[list[range]]:
+        """For each id of `encode`, which words of the raw text it is from. Words are what `str.split` gives.
+
+        An id of a space alone is from no word, and so is `<eos>`. Most others are from one; a piece that has an odd
+        space inside (U+00A0, a tab), where this tokenizer does not split, is from several.
+        """
+        # `encode_batch_fast` has no offsets.
+        found = self._tokenizer.encode_batch(list(raws), add_special_tokens=False)
+        return [[*self._words(raw, encoding), range(0)] for raw, encoding in zip(raws, found, strict=True)]
+
+    def _words(self, raw: str, encoding: Any) -> Iterator[range]:
+        """encoding: with offsets, in characters of the raw text; a character that NFC put together has its first."""
+        marked = self.kind in MARKED
+        word_of = [-1] * len(raw)
+        for number, word in enumerate(re.finditer(r"\S+", raw)):
+            for at in range(*word.span()):
+                if not (marked and raw[at] == SPACE):  # there it reads as a space
+                    word_of[at] = number
+        for piece, offsets in zip(encoding.tokens, encoding.offsets, strict=True):
+            inside = [number for number in word_of[slice(*offsets)] if number >= 0]
+            if marked and not piece.strip(SPACE):
+                inside = []  # a ▁ that was put before the text has the offsets of its first letter
+            yield range(inside[0], inside[-1] + 1) if inside else range(0)
 
     def unknown_rate(self, lines: Sequence[str]) -> float:
         """Share of tokens that are `<unk>`, `<eos>` not counted."""

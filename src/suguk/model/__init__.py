@@ -1,7 +1,8 @@
 """Encoder, memory, attention, decoder, readout: parts that a setting puts together. See `seq2seq.build`."""
 
+from suguk.model.ensemble import Ensemble
 from suguk.model.heads import Loss
 from suguk.model.memory import Memory, State
 from suguk.model.seq2seq import Seq2Seq, build
 
-__all__ = ["Loss", "Memory", "Seq2Seq", "State", "build"]
+__all__ = ["Ensemble", "Loss", "Memory", "Seq2Seq", "State", "build"]

@@ -62,6 +62,22 @@ class Seq2Seq(nn.Module):
         readouts: tuple[Tensor, Tensor] = self.decoder(torch.cat([sos, target[:, :-1]], dim=1), memory)
         return readouts
 
+    @staticmethod
+    def contexts(memory: Memory) -> tuple[Tensor, Tensor]:
+        """The source as one vector, [B, C] each: the context, and the mean of the encoder's states."""
+        real = memory.mask.unsqueeze(-1).to(memory.values.dtype)
+        return memory.context, (memory.values * real).sum(1) / real.sum(1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.head.bias.dtype
+
+    @property
+    def words(self) -> int:
+        """V: in the target's vocabulary."""
+        return len(self.head.bias)
+
     def loss(
         self,
         source: Tensor,

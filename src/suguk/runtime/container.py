@@ -10,7 +10,7 @@ from pathlib import Path
 
 from suguk.errors import ModelError
 
-FORMAT, VERSION = "suguk-onnx", 1
+FORMAT, VERSION = "suguk-onnx", 2
 GRAPH, METADATA = 7, 14  # fields of onnx.ModelProto
 KEY, VALUE = 1, 2  # fields of onnx.StringStringEntryProto
 FORMAT_KEY, VERSION_KEY, DIGEST_KEY = "suguk.format", "suguk.version", "suguk.sha256"
@@ -46,7 +46,13 @@ def metadata(content: bytes, path: Path) -> dict[str, str]:
     version = found.get(VERSION_KEY, "")
     if not version.isdecimal() or int(version) > VERSION:
         raise ModelError(
-            f"format version {version!r}, this suguk reads up to {VERSION}", where=path, hint="update suguk"
+            f"format version {version!r}, this suguk reads {VERSION}", where=path, hint="update suguk"
+        )
+    if int(version) < VERSION:
+        raise ModelError(
+            f"format version {version}, this suguk reads {VERSION}",
+            where=path,
+            hint="export it again: `suguk export RUN FILE.onnx`",
         )
     if found.get(DIGEST_KEY) != digest(content):
         raise ModelError(

@@ -4,23 +4,22 @@ Shapes: B rows (sources), S source length, T target length, K hypotheses.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from suguk import asking
 from suguk import config as settings
-from suguk.answers import Forced, Found, Ids, Reals, TextPredictor
-from suguk.config import Config, PredictConfig
+from suguk.answers import Forced, Found, TextPredictor
+from suguk.asking import Given, Ids, Reals
+from suguk.config import Config
 from suguk.errors import ConfigError, ModelError
 from suguk.fields import PAD, TextField
 from suguk.runtime import container
 
 CONFIG_KEY, SOURCE_KEY, TARGET_KEY, ABOUT_KEY = "suguk.config", "suguk.source", "suguk.target", "suguk.about"
-NOTHING = np.array([[-1]])  # asked for: all rows may begin as they like
-RESULTS = ("tokens", "token_scores", "log_probs", "scores", "lengths", "finished")
 
 
 class OnnxModel(TextPredictor):
@@ -57,50 +56,21 @@ class OnnxModel(TextPredictor):
             raise ModelError(f"damaged metadata: {fault}", where=path, hint="export it again") from None
         return cls(config, source, target, session_of(content, path, threads), about)
 
-    def _search(self, source: Ids, lengths: Ids, limits: Ids, options: PredictConfig) -> Found:
-        del lengths  # the graph counts what is not padding
-        return Found(
-            *self._run(
-                RESULTS,
-                source=source,
-                limits=limits,
-                frame=np.zeros((options.beam, limits.max()), np.float32),
-                alpha=options.length_penalty,
-                offset=options.offset,
-            )
-        )
+    def _search(self, given: Given) -> Found:
+        return Found(*self.session.run(Found._fields, given))
 
     def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
         """The search with all of its output asked for."""
-        del lengths
-        longest = target.shape[1]
-        scores, weights = self._run(
-            ("token_scores", "attention"),
-            source=source,
-            limits=(target != PAD).sum(1),
-            frame=np.zeros((1, longest), np.float32),
-            trace=longest if attention else 0,
-            prefix=target,
-        )
+        del lengths  # the graph counts what is not padding
+        given = asking.forced(source, target, (target != PAD).sum(1), attention=attention)
+        scores, weights = self.session.run(("token_scores", "attention"), given)
         return Forced(scores[:, 0], weights[:, 0])
 
-    def _run(
-        self,
-        names: Sequence[str],
-        *,
-        source: Ids,
-        limits: Ids,
-        frame: Reals,
-        trace: int = 0,
-        prefix: Ids = NOTHING,
-        alpha: float = 0.0,
-        offset: float = 0.0,
-    ) -> list[Any]:
-        """The named outputs of the graph; what the inputs mean is in docs/guides/anywhere.md."""
-        given = {"source": source, "limits": limits, "frame": frame, "prefix": prefix}
-        single = {"trace": np.zeros(trace), "alpha": np.array(alpha), "offset": np.array(offset)}
-        given |= {name: value.astype(np.float32) for name, value in single.items()}
-        return list(self.session.run(names, given))
+    def _contexts(self, source: Ids) -> tuple[Reals, Reals]:
+        """The search stopped before its first step."""
+        given = asking.plain(source, np.zeros(len(source), np.int64), 1, 1)
+        context, mean = self.session.run(("context", "mean_state"), given)
+        return context, mean
 
 
 def session_of(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -7,6 +7,9 @@ The search is `begin`, `unfinished`, `advance`, `ranked`: functions of tensors w
 PyTorch runs them in a Python loop and `torch.while_loop` makes an ONNX `Loop` of the same functions. Therefore no size
 here is a Python number taken from outside the carried tensors: K and T are the dimensions of `frame`.
 
+What users may ask for beyond that (words to avoid or to have, samples, diverse groups) is in `menu`; it has a loop of
+its own, so that a plain search does nothing for it.
+
 A hypothesis that produces `<eos>` keeps its seat and is never extended; the others share the seats that are left, so
 the beam narrows as hypotheses finish (Sutskever 2014 §3.2; Bahdanau 2014). While all live hypotheses have the same
 length they compete by log probability; the length penalty only orders the end result.
@@ -18,17 +21,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from suguk.search import menu
+from suguk.search.menu import EOS, PAD, SOS, WIDEST, Menu
 from suguk.search.step import Memory, State, Stepper, select, spread
 
-PAD, SOS, EOS = 0, 2, 3
 KEPT = 1e30  # above every log probability: finished seats are never given away
-WIDEST = 1024  # seats of a beam, at most
+LEAST = 1e-9  # of attention on a source token, where its logarithm is taken
 
 
 class Beam(NamedTuple):
     """What the loop carries."""
 
     step: Tensor  # 0-dim: tokens produced so far
+    said: Tensor  # [B, K, U] the word of each step as it was chosen, whoever lived on; U: T, or 0 where nobody asks
     tokens: Tensor  # [B, K, T] with `<pad>` after the end
     token_scores: Tensor  # [B, K, T] log p of each token
     log_probs: Tensor  # [B, K] sum over the tokens; −inf: an empty seat
@@ -49,6 +54,7 @@ class Found(NamedTuple):
     lengths: Tensor  # [B, K]
     finished: Tensor  # [B, K]
     weights: Tensor  # [B, K, A, S]
+    said: Tensor  # [B, K, U] of the seats, see `Beam`
 
 
 class Wish(NamedTuple):
@@ -58,15 +64,25 @@ class Wish(NamedTuple):
     frame: Tensor  # [K, T] zeros of the type that log probabilities are summed in
     trace: Tensor  # [A, S] zeros: of how many steps attention is kept
     prefix: Tensor | None  # [B, F] tokens that outputs begin with; −1, and all after them: free
+    menu: Menu  # the rest of it
+
+
+class Choice(NamedTuple):
+    """Who sits where after a step."""
+
+    old: Tensor  # [B, K] the hypothesis stays as it is
+    parent: Tensor | None  # [B, K] the seat that it comes from; None: its own
+    total: Tensor  # [B, K] log probability
+    word: Tensor  # [B, K] the new word
 
 
 def begin(stepper: Stepper, memory: Memory, wish: Wish) -> Beam:
-    """One live, empty hypothesis a row in seat 0."""
+    """One live, empty hypothesis a row in seat 0; where samples are drawn, in every seat."""
     frame = wish.frame
     tokens = torch.zeros_like(wish.limits)[:, None, None] + torch.zeros_like(frame, dtype=torch.long)
     seats = tokens[:, :, 0]
-    first = torch.arange(frame.shape[0], device=frame.device) == 0
-    log_probs = torch.zeros_like(seats, dtype=frame.dtype).masked_fill(~first, -torch.inf)
+    live = (torch.arange(frame.shape[0], device=frame.device) == 0) | menu.some(wish.menu.draws)
+    log_probs = torch.zeros_like(seats, dtype=frame.dtype).masked_fill(~live, -torch.inf)
     return Beam(
         step=torch.zeros((), dtype=torch.long, device=frame.device),
         tokens=tokens,
@@ -76,6 +92,7 @@ def begin(stepper: Stepper, memory: Memory, wish: Wish) -> Beam:
         finished=torch.zeros_like(seats, dtype=torch.bool),
         last=seats + SOS,
         weights=torch.zeros_like(seats, dtype=wish.trace.dtype)[:, :, None, None] + wish.trace,
+        said=seats[:, :, None] + menu.record(wish.menu),
         state=spread(stepper.start(memory), seats),
     )
 
@@ -91,23 +108,22 @@ def unfinished(beam: Beam, limits: Tensor) -> Tensor:
     return live.any() & (beam.step < beam.tokens.shape[2])
 
 
-def advance(stepper: Stepper, beam: Beam, memory: Memory, wish: Wish, *, alone: bool = False) -> Beam:
-    """One more token for every live hypothesis; the K best of all candidates take the seats that are free.
+Chooser = Callable[[Tensor, Beam, Tensor, Wish], Choice]
 
-    alone: every seat keeps to itself, which is the same where K = 1, and far less to do.
-    """
+
+def advance(stepper: Stepper, beam: Beam, memory: Memory, wish: Wish, choose: Chooser) -> Beam:
+    """One more token for every live hypothesis. choose: who follows, of `alone`, `together` and `as_wished`."""
     log_p, state, looked = stepper.step(beam.last, beam.state, memory)
-    stays = closed(beam, wish.limits)
-    gains, words = _candidates(log_p, beam, wish.prefix)
-    totals = (beam.log_probs.unsqueeze(-1) + gains).masked_fill(stays.unsqueeze(-1), -torch.inf)
-    old, parent, total, word = (_kept if alone else _seated)(beam, stays, totals, words)
+    old, parent, total, word = choose(log_p, beam, closed(beam, wish.limits), wish)
     before = beam._replace(state=state)
     if parent is not None:  # everything that a hypothesis carries follows its parent
-        before = Beam(beam.step, *select(before[1:], parent))
+        before = Beam(beam.step, beam.said, *select(before[2:], parent))
         looked = select(looked, parent)
     grown = ~old & (total > -torch.inf)  # an impossible candidate leaves its seat empty
     word = torch.where(grown, word, PAD)
     gained = torch.where(grown, total - before.log_probs, 0.0)
+    if choose is as_wished:
+        before = before._replace(said=_written(before.said, word, beam.step, grown))
     return before._replace(
         step=beam.step + 1,
         tokens=_written(before.tokens, word, beam.step, grown),
@@ -126,46 +142,60 @@ def _written(record: Tensor, entry: Tensor, step: Tensor, grown: Tensor) -> Tens
     return torch.where(here.reshape(here.shape + (1,) * (record.dim() - 3)), entry.unsqueeze(2), record)
 
 
-def _candidates(log_p: Tensor, beam: Beam, prefix: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Log probabilities and words of what may follow each hypothesis, both [B, K, W].
-
-    `<pad>` and `<sos>` are never produced. More than K words of one hypothesis can never be needed.
-    """
-    seats, vocabulary = log_p.shape[1:]
+def _words(log_p: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Log probabilities and words that may follow [B, K, W], the best `most` among them; never `<pad>` or `<sos>`."""
+    vocabulary = log_p.shape[2]
     if vocabulary > WIDEST + 2:
-        gains, words = log_p.topk(seats + 2, dim=2)
+        gains, words = log_p.topk(most + 2, dim=2)
     else:
         gains, words = log_p, torch.arange(vocabulary, device=log_p.device).expand_as(log_p)
-    gains = gains.masked_fill((words == PAD) | (words == SOS), -torch.inf)
-    if prefix is None:
-        return gains, words
-    length = prefix.shape[1]
-    asked = prefix.index_select(1, beam.step.clamp(max=length - 1).reshape(1))
-    asked = torch.where(beam.step < length, asked, -1).unsqueeze(2)  # [B, 1, 1]
-    gain = log_p.gather(2, asked.clamp(min=0).expand(log_p.shape[0], seats, -1))
-    only = torch.arange(gains.shape[2], device=gains.device) == 0
-    free = asked < 0
-    return torch.where(free, gains, gain.masked_fill(~only, -torch.inf)), torch.where(free, words, asked)
+    return gains.masked_fill((words == PAD) | (words == SOS), -torch.inf), words
 
 
-def _kept(beam: Beam, stays: Tensor, totals: Tensor, words: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
-    """As `_seated`, where every seat takes its own best candidate."""
-    best, at = totals.max(dim=2)
+def alone(log_p: Tensor, beam: Beam, stays: Tensor, wish: Wish) -> Choice:
+    """Every seat keeps to itself and takes its own best word: the same as `together` where K = 1, and less to do."""
+    gains, words = _words(log_p, 1)
+    best, at = gains.max(dim=2)
     word = words.gather(2, at.unsqueeze(2)).squeeze(2)
-    return stays, None, torch.where(stays, beam.log_probs, best), word
+    if wish.prefix is not None:
+        asked = menu.asked(wish.prefix, beam.step).expand(log_p.shape[:2])
+        wanted = log_p.gather(2, asked.clamp(min=0).unsqueeze(2)).squeeze(2)
+        word, best = torch.where(asked < 0, word, asked), torch.where(asked < 0, best, wanted)
+    return Choice(stays, None, torch.where(stays, beam.log_probs, beam.log_probs + best), word)
 
 
-def _seated(
-    beam: Beam, stays: Tensor, totals: Tensor, words: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-    """Who sits where: does the hypothesis stay [B, K], its parent's seat (None: its own), log probability, new word.
+def together(log_p: Tensor, beam: Beam, stays: Tensor, wish: Wish) -> Choice:
+    """The K best of all candidates take the seats that are free; more than K words of one can never be needed."""
+    del wish
+    gains, words = _words(log_p, log_p.shape[1])
+    totals = (beam.log_probs.unsqueeze(-1) + gains).masked_fill(stays.unsqueeze(-1), -torch.inf)
+    return _seated(beam, stays, totals, totals, words)
 
-    stays: [B, K]; totals, words: [B, K, W].
-    """
+
+def as_wished(log_p: Tensor, beam: Beam, stays: Tensor, wish: Wish) -> Choice:
+    """As `together`, with all that the menu offers; samples are drawn where there are draws."""
+    done = menu.progress(wish.menu.required, beam.tokens, beam.step)
+    gains = menu.allowed(log_p, beam.tokens, beam.step, wish.prefix, wish.menu, done)
+    keys, totals, words = menu.candidates(gains, beam.log_probs, stays, beam.step, wish.menu, done)
+    found = _seated(beam, stays, keys, totals, words)
+    assert found.parent is not None
+    drawn, gained = menu.sampled(gains, beam.step, wish.menu)  # of no row, or of each
+    draws = menu.some(wish.menu.draws)
+    own = torch.arange(stays.shape[1], device=stays.device).expand_as(drawn)
+    return Choice(
+        old=(stays & draws) | (found.old & ~draws),
+        parent=torch.where(draws, own, found.parent),
+        total=torch.where(draws, beam.log_probs + torch.where(stays, 0.0, gained), found.total),
+        word=torch.where(draws, drawn, found.word),
+    )
+
+
+def _seated(beam: Beam, stays: Tensor, keys: Tensor, totals: Tensor, words: Tensor) -> Choice:
+    """stays: [B, K]; keys, by which candidates compete, their log probabilities and words: [B, K, W]."""
     seats, width = totals.shape[1:]
     kept = beam.log_probs.masked_fill(~stays, -torch.inf)
     # All candidates of a row, the K best of them: [B, K·W] → [B, K].
-    best, flat = totals.flatten(1).topk(seats, dim=1)
+    best, flat = keys.flatten(1).topk(seats, dim=1)
     # Seats that stay come first, then the candidates: of 2K claims K are met.
     order = torch.arange(seats, device=best.device)
     keep = torch.where(kept > -torch.inf, KEPT - order * 1e25, -torch.inf)
@@ -174,8 +204,22 @@ def _seated(
     choice = (claim - seats).clamp(min=0)
     owner = order.unsqueeze(1).expand(seats, width).flatten()  # whose candidate it is
     parent = torch.where(old, claim.clamp(max=seats - 1), owner[flat].gather(1, choice))
+    if keys is not totals:
+        best = totals.flatten(1).gather(1, flat)
     total = torch.where(old, kept.gather(1, parent), best.gather(1, choice))
-    return old, parent, total, words.flatten(1).gather(1, flat).gather(1, choice)
+    return Choice(old, parent, total, words.flatten(1).gather(1, flat).gather(1, choice))
+
+
+class Ranking(NamedTuple):
+    """How the end result is ordered: log p / `length_penalty` + β · `coverage_penalty`."""
+
+    alpha: Tensor | float = 0.0
+    offset: Tensor | float = 5.0
+    beta: Tensor | float = 0.0  # needs attention of all steps: see `Wish.trace`
+    real: Tensor | None = None  # [B, S] source tokens; None: β is 0
+
+
+PLAIN = Ranking()
 
 
 def length_penalty(lengths: Tensor, alpha: Tensor | float, offset: Tensor | float) -> Tensor:
@@ -184,27 +228,45 @@ def length_penalty(lengths: Tensor, alpha: Tensor | float, offset: Tensor | floa
     return ((offset + size) / (offset + 1)) ** alpha
 
 
-def ranked(beam: Beam, alpha: Tensor | float, offset: Tensor | float) -> Found:
+def coverage_penalty(weights: Tensor, real: Tensor) -> Tensor:
+    """Σ_s log min(Σ_t a_ts, 1) [B, K]: 0 where all of the source was attended to (Wu et al. 2016, eq. 14).
+
+    weights: [B, K, T, S] attention of all steps; real: [B, S], what is not padding.
+    """
+    covered = weights.sum(2).clamp(min=LEAST, max=1.0)
+    return torch.where(real.unsqueeze(1), covered.log(), 0.0).sum(2)
+
+
+def ranked(beam: Beam, how: Ranking) -> Found:
     """The end result, in order of score."""
-    scores = beam.log_probs / length_penalty(beam.lengths, alpha, offset).to(beam.log_probs.dtype)
+    penalty = length_penalty(beam.lengths, how.alpha, how.offset).to(beam.log_probs.dtype)
+    scores = beam.log_probs / penalty
+    if how.real is not None:
+        scores = scores + how.beta * coverage_penalty(beam.weights, how.real).to(scores.dtype)
     seats = scores.shape[1]
     by_score = scores.topk(seats, dim=1).indices
     index = torch.arange(seats, device=scores.device)
     ended_first = (beam.finished.gather(1, by_score).long() * seats - index).topk(seats, dim=1).indices
     order = by_score.gather(1, ended_first)
     listed = (
-        beam.tokens, beam.token_scores, beam.log_probs, scores, beam.lengths, beam.finished, beam.weights
+        beam.tokens, beam.token_scores, beam.log_probs, scores, beam.lengths, beam.finished, beam.weights,
+        beam.said,
     )  # fmt: skip
     return Found(*select(listed, order))
 
 
-Loop = Callable[[Callable[[Beam], Tensor], Callable[[Beam], Beam], Beam], Beam]
+Held = tuple[
+    Memory, Wish, Tensor
+]  # what a loop reads and never changes; the last says whether it runs at all
+Condition = Callable[[Beam, Held], Tensor]
+Body = Callable[[Beam, Held], Beam]
+Loop = Callable[[Condition, Body, Beam, Held], Beam]
 
 
-def eager_loop(condition: Callable[[Beam], Tensor], body: Callable[[Beam], Beam], beam: Beam) -> Beam:
+def eager_loop(condition: Condition, body: Body, beam: Beam, given: Held) -> Beam:
     """`torch.while_loop`, run by Python."""
-    while condition(beam):
-        beam = body(beam)
+    while condition(beam, given):
+        beam = body(beam, given)
     return beam
 
 
@@ -216,26 +278,33 @@ def search(
     *,
     trace: Tensor | None = None,
     prefix: Tensor | None = None,
-    alpha: Tensor | float = 0.0,
-    offset: Tensor | float = 5.0,
+    wishes: Menu | None = None,
+    ranking: Ranking = PLAIN,
     loop: Loop = eager_loop,
 ) -> Found:
-    """The K most probable outputs of each row that a beam of K finds.
+    """The K most probable outputs of each row that a beam of K finds, or K samples.
 
     limits: [B] most tokens of each row, `<eos>` included, at most T; frame: [K, T] zeros, whose shape sets the beam's
     width and the longest output; trace, prefix: see `Wish`, by default no attention is kept and nothing is asked for;
-    alpha, offset: see `length_penalty`; loop: how to repeat (`eager_loop`, or `torch.while_loop` behind the same
-    signature).
+    wishes: what else is asked for; ranking: how the end result is ordered; loop: how to repeat (`eager_loop`, or
+    `torch.while_loop` behind the same signature).
     """
-    wish = Wish(limits, frame, frame.new_zeros(0, 1) if trace is None else trace, prefix)
+    traced = frame.new_zeros(0, 1) if trace is None else trace
+    wish = Wish(limits, frame, traced, prefix, Menu.nothing(frame) if wishes is None else wishes)
     beam = begin(stepper, memory, wish)
-    one = torch.ones_like(frame[:, 0]).sum() == 1  # a tensor: in a graph it is asked when that runs
-    beam = loop(
-        lambda beam: one & unfinished(beam, limits),
-        lambda beam: advance(stepper, beam, memory, wish, alone=True),
-        beam,
-    )
-    beam = loop(
-        lambda beam: unfinished(beam, limits), lambda beam: advance(stepper, beam, memory, wish), beam
-    )
-    return ranked(beam, alpha, offset)
+    # Tensors: in a graph they are asked when that runs.
+    one = torch.ones_like(frame.select(1, 0)).sum() == 1
+    plain = ~menu.wanted(wish.menu)
+    free = plain if prefix is None else plain & (prefix < 0).all()
+    for when, choose in ((plain & one, alone), (free & ~one, together), (one | ~one, as_wished)):
+        beam = loop(_goes_on, _step(stepper, choose), beam, (memory, wish, when))
+    return ranked(beam, ranking)
+
+
+def _goes_on(beam: Beam, given: Held) -> Tensor:
+    _, wish, when = given
+    return when & unfinished(beam, wish.limits)
+
+
+def _step(stepper: Stepper, choose: Chooser) -> Body:
+    return lambda beam, given: advance(stepper, beam, *given[:2], choose)

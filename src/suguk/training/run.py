@@ -149,7 +149,7 @@ def _export(trained: TrainedModel, job: _Job, shown: Display) -> None:
     try:
         from suguk.export.write import write
 
-        shown.note(write(trained, job.folder, path, job.valid).text())
+        shown.note(write(trained, [job.folder], path, job.valid).text())
     except (UserError, ImportError) as fault:
         shown.note(f"warning: there is no {path}: {fault}")
     else:

@@ -1,0 +1,110 @@
+"""What is asked of a search, as arrays: the inputs of an exported graph and of PyTorch's search. Imports no torch.
+
+Shapes: B rows (sources), S source length, K seats of the beam, T longest output, F longest prefix, P banned phrases of
+at most N tokens, C required ones of at most L, O words of other groups. docs/guides/anywhere.md says what each means.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suguk.config import PredictConfig
+
+FREE = -1  # in prefixes and phrases: no token
+GRID = 2**20  # draws are multiples of 1/GRID: float32 holds them exactly, and none rounds to 1
+
+Ids = NDArray[np.int64]
+Reals = NDArray[np.float32]
+Given = dict[str, NDArray[Any]]
+Phrases = Sequence[Sequence[int]]
+
+INPUTS = (
+    "source", "limits", "frame", "trace", "prefix", "alpha", "offset", "beta", "shortest", "banned", "required",
+    "repeat", "others", "diversity", "draws", "choices", "top_p", "temperature",
+)  # fmt: skip
+
+
+def plain(source: Ids, limits: Ids, beam: int, longest: int) -> Given:
+    """A search for which nothing is asked. source: [B, S]; limits: [B], at most `longest`."""
+    rows = len(source)
+    given: Given = {
+        "source": source,
+        "limits": limits,
+        "frame": np.zeros((beam, longest), np.float32),
+        "trace": np.zeros(0, np.float32),
+        "prefix": np.full((rows, 1), FREE),
+        "shortest": np.array(0),
+        "banned": np.zeros((rows, 0, 1), np.int64),
+        "required": np.zeros((rows, 0, 1), np.int64),
+        "repeat": np.zeros((0, 1), np.int64),
+        "others": np.zeros((rows, 0, 0), np.int64),
+        "draws": np.zeros((0, beam, longest), np.float32),
+        "choices": np.zeros(0, np.int64),
+    }
+    scalars = {"alpha": 0, "offset": 0, "beta": 0, "diversity": 0, "top_p": 1, "temperature": 1}
+    return given | {name: np.array(value, np.float32) for name, value in scalars.items()}
+
+
+def forced(source: Ids, target: Ids, lengths: Ids, *, attention: bool) -> Given:
+    """A search with all of its output asked for. target: [B, T], padded; lengths: [B]."""
+    longest = target.shape[1]
+    trace = np.zeros(longest if attention else 0, np.float32)
+    return plain(source, lengths, 1, longest) | {"trace": trace, "prefix": target}
+
+
+def search(source: Ids, limits: Ids, options: PredictConfig, seats: int, vocabulary: int) -> Given:
+    """A search with these options. seats: K; vocabulary: words of the target."""
+    longest = int(limits.max())
+    given = plain(source, limits, seats, longest)
+    scalars = {
+        "alpha": options.length_penalty,
+        "offset": options.offset,
+        "beta": options.coverage_penalty,
+        "diversity": options.diversity,
+        "top_p": options.top_p,
+        "temperature": options.temperature,
+    }
+    given |= {name: np.array(value, np.float32) for name, value in scalars.items()}
+    given["shortest"] = np.array(options.min_length)
+    if options.coverage_penalty:
+        given["trace"] = np.zeros(longest, np.float32)
+    if options.no_repeat_ngram:
+        given["repeat"] = np.zeros((longest, options.no_repeat_ngram), np.int64)
+    if options.sample:
+        given["draws"] = draws(source, options.seed, seats, longest)
+        kept = options.top_k or (vocabulary if options.top_p < 1 else 0)
+        given["choices"] = np.zeros(min(kept, vocabulary), np.int64)
+    return given
+
+
+def phrases(rows: Sequence[Phrases], *, right: bool) -> Ids:
+    """Phrases of each row as [B, P, N], FREE where there is none; right: they end together, else they begin so."""
+    count = max(map(len, rows), default=0)
+    longest = max((len(phrase) for row in rows for phrase in row), default=1)
+    found = np.full((len(rows), count, longest), FREE)
+    if right:
+        found[:, :, -1] = 0  # the last token must be one: `<pad>`, which is banned anyway
+    for at, row in zip(found, rows, strict=True):
+        for place, phrase in zip(at, row, strict=False):
+            place[longest - len(phrase) if right else 0 :][: len(phrase)] = phrase
+    return found
+
+
+def prefixes(rows: Sequence[Sequence[int]]) -> Ids:
+    """[B, F], FREE after each."""
+    longest = max(1, *map(len, rows))
+    return np.array([[*row, *[FREE] * (longest - len(row))] for row in rows])
+
+
+def draws(source: Ids, seed: int, seats: int, longest: int) -> Reals:
+    """[B, K, T] of the unit interval, from the seed and each source: neighbours and padding change nothing."""
+    found = []
+    for row in source:
+        text = row[row != 0].astype("<i8").tobytes()
+        key = int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
+        random = np.random.Generator(np.random.Philox(key=np.array([seed, key], np.uint64)))
+        found.append(np.floor(random.random((longest, seats)) * GRID).T / GRID)  # step by step
+    return np.array(found, np.float32)

@@ -1,0 +1,126 @@
+"""Options of `suguk predict` that say what outputs should be like, and how they become settings."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from suguk.errors import DataError, Problem, UserError
+
+if TYPE_CHECKING:
+    from suguk.predictor import Constraint
+
+MinLength = Annotated[
+    int | None, typer.Option(metavar="TOKENS", help="Fewest tokens of an output.  [default: 1]")
+]
+Coverage = Annotated[
+    float | None,
+    typer.Option(metavar="BETA", help="Cost of source tokens that no attention went to.  [default: 0]"),
+]
+NoRepeat = Annotated[
+    int | None, typer.Option(metavar="N", help="No N tokens come twice in an output.  [default: they may]")
+]
+Groups = Annotated[
+    int | None,
+    typer.Option(metavar="G", help="Divide the beam into groups that differ (diverse beam search)."),
+]
+Diversity = Annotated[
+    float | None, typer.Option(metavar="COST", help="How much groups are to differ.  [default: 0.5]")
+]
+Sample = Annotated[
+    bool, typer.Option("--sample", help="Draw outputs at random instead of searching for the best.")
+]
+Temperature = Annotated[
+    float | None, typer.Option(metavar="T", help="Of samples: below 1 more cautious.  [default: 1]")
+]
+TopK = Annotated[int | None, typer.Option(metavar="K", help="Draw among the K most probable words only.")]
+TopP = Annotated[
+    float | None,
+    typer.Option(metavar="P", help="Draw among the most probable words that hold the probability P."),
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", help="Of samples: the same seed and source, the same output.")
+]
+Mbr = Annotated[
+    str | None,
+    typer.Option(
+        metavar="METRIC",
+        help="Choose the output that agrees most with the others by chrf or bleu (minimum Bayes risk).",
+    ),
+]
+Prefix = Annotated[str, typer.Option(metavar="TEXT", help="Outputs begin with it.")]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORDS", help="Outputs hold these words; may be repeated.", show_default=False),
+]
+Ban = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORDS", help="No output holds these words; may be repeated.", show_default=False),
+]
+ConstraintFile = Annotated[
+    str | None,
+    typer.Option(
+        "--constraints",
+        metavar="FILE.jsonl",
+        help='A line for each source: {"prefix": "...", "required": ["..."], "banned": ["..."]}, all optional.',
+    ),
+]
+SAMPLES = 32  # that agreement is looked for among, if no number is given
+KEYS = {"prefix", "required", "banned"}
+
+
+def constraints(
+    prefix: str, require: list[str] | None, ban: list[str] | None, file: str | None
+) -> "Constraint | Iterator[Constraint] | None":
+    """One constraint for all sources, or with a file one for each, to which the others are added. DataError."""
+    from suguk.predictor import Constraint
+
+    if file is None:
+        if not (prefix or require or ban):
+            return None
+        return Constraint(prefix, tuple(require or ()), tuple(ban or ()))
+    return _of_file(file, Constraint(prefix, tuple(require or ()), tuple(ban or ())))
+
+
+def _of_file(path: str, every: "Constraint") -> "Iterator[Constraint]":
+    """Read whole, so that all its faults are listed before anything is decoded."""
+    from suguk.predictor import Constraint
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"cannot be read: {fault}", where=path) from None
+    found, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            given = _checked(json.loads(line) if line.strip() else {})
+        except ValueError as fault:
+            problems.append(Problem(path, number, str(fault)))
+            continue
+        found.append(
+            Constraint(
+                given.get("prefix", "") or every.prefix,
+                (*every.required, *given.get("required", ())),
+                (*every.banned, *given.get("banned", ())),
+            )
+        )
+    if problems:
+        raise DataError("not all of its lines are constraints", problems, where=path)
+    return iter(found)
+
+
+def _checked(given: Any) -> dict[str, Any]:
+    """ValueError says what is not as it should be."""
+    if not isinstance(given, dict):
+        raise ValueError(f"expected an object, found {json.dumps(given, ensure_ascii=False)[:40]}")
+    for key, value in given.items():
+        if key not in KEYS:
+            raise ValueError(f"expected prefix, required or banned, found {key!r}")
+        text = isinstance(value, str)
+        if not (
+            text if key == "prefix" else isinstance(value, list) and all(isinstance(x, str) for x in value)
+        ):
+            raise ValueError(f"expected {'a text' if key == 'prefix' else 'a list of texts'} as {key}")
+    return given

@@ -1,0 +1,101 @@
+"""`suguk rescore`: n-best lists in a new order."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from suguk.cli import streams, values
+from suguk.errors import DataError, Problem, UserError
+
+Lists = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE.jsonl", help="N-best lists, as `suguk predict --n-best N --jsonl` writes them."
+    ),
+]
+Weight = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, metavar="W", help="How much this model counts; the score in the list counts 1 − W."
+    ),
+]
+NBest = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Keep the best N of each list.  [default: all]")
+]
+_AT_ONCE = 64  # lists
+
+
+def rescore(
+    model: values.Model,
+    lists: Lists,
+    weight: Weight = 0.5,
+    n_best: NBest = None,
+    length_penalty: values.LengthPenalty = None,
+    jsonl: values.Jsonl = False,
+    device: values.Device = "auto",
+    engine: values.EngineOption = "auto",
+    threads: values.Threads = 0,
+) -> None:
+    """Order n-best lists anew, by another model or an ensemble.
+
+    A hypothesis' new score is W · s + (1 − W) · its score in the list, where s is its log probability under
+    MODEL over the length penalty. Writes the best output of each list, or with --jsonl the whole lists, in
+    the form that they were read in.
+
+    \b
+    Examples:
+      suguk predict runs/small news.es --n-best 20 --jsonl > lists.jsonl
+      suguk rescore runs/large lists.jsonl > news.en
+      suguk rescore runs/a+runs/b lists.jsonl --weight 0.7 --jsonl > reordered.jsonl
+    """
+    found = _read(lists)
+    loaded = values.open_model(model, device, engine, threads)
+    options = values.predict_options(loaded.config.predict, length_penalty=length_penalty)
+    for part in streams.chunks(found, _AT_ONCE):
+        pairs = [(one["source"], each["output"]) for one in part for each in one["n_best"]]
+        scores = iter(loaded.score([source for source, _ in pairs], [output for _, output in pairs]))
+        for one in part:
+            for each in one["n_best"]:
+                new = next(scores)
+                own = new.log_prob / options.penalty_of(len(new.token_scores))
+                each["score"] = weight * own + (1 - weight) * each["score"]
+            ranked = sorted(one["n_best"], key=lambda each: -each["score"])[:n_best]
+            if jsonl:
+                streams.write_json({**one, **ranked[0], "n_best": ranked})
+            else:
+                streams.write_line(ranked[0]["output"])
+
+
+def _read(path: str) -> list[dict[str, Any]]:
+    """UserError if the file cannot be read, DataError with every line that is not an n-best list."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"cannot be read: {fault}", where=path) from None
+    found, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            one = json.loads(line)
+            _check(one)
+        except (ValueError, KeyError, TypeError) as fault:
+            problems.append(Problem(path, number, f"not an n-best list: {fault!r}"))
+            continue
+        found.append(one)
+    if problems:
+        raise DataError(
+            "not all of its lines are n-best lists",
+            problems,
+            where=path,
+            hint="make them with `suguk predict MODEL FILE --n-best 10 --jsonl`",
+        )
+    return found
+
+
+def _check(one: Any) -> None:
+    if not isinstance(one["source"], str) or not one["n_best"]:
+        raise ValueError("no source, or no hypotheses")
+    for each in one["n_best"]:
+        if not isinstance(each["output"], str) or not isinstance(each["score"], int | float):
+            raise ValueError("a hypothesis needs an output and a score")

@@ -1,0 +1,71 @@
+"""A model as bytes: the same for every worker, on this machine or another, whatever happens to its file meanwhile."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from suguk.errors import MissingExtra, UserError
+from suguk.predictor import EXPORTED
+
+if TYPE_CHECKING:
+    from suguk.answers import TextPredictor
+
+RUN = ("config.toml", "source.json", "target.json", "model.json", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class Carried:
+    """name: what to call it in messages; contents: an exported file alone, or the files of a run directory."""
+
+    name: str
+    contents: dict[str, bytes]
+
+    @classmethod
+    def read(cls, model: str | Path) -> "Carried":
+        """An exported file, the export in a run directory, or else its settings, fields and weights.
+
+        ModelError for what is missing; MissingExtra where it takes PyTorch and there is none.
+        """
+        path = Path(model)
+        held = path / EXPORTED if path.is_dir() else path
+        if held.suffix == ".onnx" and (held == path or held.exists()):
+            from suguk.runtime import container
+
+            return cls(str(held), {EXPORTED: container.read(held)})
+        if find_spec("torch") is None:
+            raise MissingExtra("torch", "train", f"{path}, which holds no export,")
+        if not all((path / name).is_file() for name in RUN):
+            from suguk import loading
+
+            loading.load(path, "cpu", "torch")  # says what is missing, and the cure
+        return cls(str(path), {name: (path / name).read_bytes() for name in RUN})
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of an exported file, or of the names and hashes of a run directory's files."""
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in self.contents.items()}
+        if len(hashes) == 1:
+            return hashes[EXPORTED]
+        return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()
+
+    def open(self) -> "TextPredictor":
+        """The model, on the processor, with one thread. ModelError if it is damaged."""
+        if EXPORTED in self.contents:
+            from suguk.runtime import OnnxModel
+
+            return OnnxModel.of(self.contents[EXPORTED], Path(self.name), threads=1)
+        import torch
+
+        from suguk import loading
+
+        torch.set_num_threads(1)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self.contents.items():
+                (Path(folder) / name).write_bytes(content)
+            try:
+                return loading.load(folder, "cpu", "torch")
+            except UserError as fault:  # not of a folder that is gone when this is read
+                raise type(fault)(fault.message, where=self.name, hint=fault.hint) from None

@@ -1,0 +1,155 @@
+"""Options that say what outputs should be like; vectors; n-best lists in a new order."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from suguk import load
+from suguk.predictor import Constraint
+from tests.cli.calls import suguk
+
+
+def test_options_reach_the_search(model: Path) -> None:
+    ran = suguk(
+        "predict", model, "--min-length", 4, "--no-repeat-ngram", 1, "--beam", 3, "--jsonl", given="abcd\n"
+    )
+    tokens = json.loads(ran.out)["tokens"]
+    assert len(tokens) >= 3
+    assert len(set(tokens)) == len(tokens)
+    samples = [
+        suguk(
+            "predict", model, "--sample", "--n-best", 4, "--top-p", 0.9, "--seed", seed, given="abcd\n"
+        ).lines
+        for seed in (1, 1, 2)
+    ]
+    assert len(samples[0]) == 4
+    assert samples[0] == samples[1] != samples[2]
+    ran = suguk("predict", model, "--groups", 2, "--beam", 3, given="a\n")
+    assert ran.status == 2
+    assert "groups = 2 must divide the beam, found beam = 3" in ran.err
+    chosen = suguk("predict", model, "--sample", "--mbr", "chrf", "--jsonl", given="abcd\n")
+    assert 0 <= json.loads(chosen.out)["score"] <= 100
+
+
+def test_words_that_outputs_must_and_must_not_have(model: Path) -> None:
+    ran = suguk(
+        "predict", model, "--prefix", "ab", "--ban", "c", "--require", "d", "--beam", 8, given="abcd\n\n"
+    )
+    wanted = load(model).predict(
+        ["abcd", ""],
+        load(model).config.predict.model_copy(update={"beam": 8}),
+        constraints=Constraint("ab", ("d",), ("c",)),
+    )
+    assert ran.lines == [one.output for one in wanted]
+    assert all(line.startswith("ab") and "c" not in line for line in ran.lines)
+
+
+@pytest.mark.parametrize("waiting", [(), ("--line-buffered",)])
+def test_a_file_has_a_constraint_for_each_line(model: Path, tmp_path: Path, waiting: tuple[str, ...]) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text('{"prefix": "ab"}\n\n{"banned": ["a"]}\n', encoding="utf-8")
+    ran = suguk("predict", model, "--constraints", file, "--ban", "d", *waiting, given="abcd\nabcd\nabcd\n")
+    assert ran.status == 0
+    assert ran.lines[0].startswith("ab")
+    assert "a" not in ran.lines[2]
+    assert not any("d" in line for line in ran.lines)
+    short = suguk("predict", model, "--constraints", file, *waiting, given="abcd\n" * 4)
+    assert short.status == 2
+    assert "a constraint for each source is needed" in short.err
+
+
+def test_all_faults_of_a_constraint_file_are_listed(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text('{"prefix": 1}\n[]\n{"ban": []}\n{\n{"required": "a"}\n', encoding="utf-8")
+    ran = suguk("predict", model, "--constraints", file, given="a\n")
+    assert ran.status == 2
+    for number, message in (
+        (1, "expected a text as prefix"),
+        (2, "expected an object, found []"),
+        (3, "expected prefix, required or banned, found 'ban'"),
+        (4, "Expecting"),
+        (5, "expected a list of texts as required"),
+    ):
+        assert f"{file}:{number}: {message}" in ran.err
+    assert not ran.out
+
+
+def test_vectors_of_lines(model: Path, tmp_path: Path) -> None:
+    lines = ["abcd", "", "ba"]
+    given = "\n".join(lines) + "\n"
+    assert suguk("encode", model, "--output", tmp_path / "v.npy", given=given).status == 0
+    found = np.load(tmp_path / "v.npy")
+    np.testing.assert_array_equal(found, load(model).encode(lines))
+    assert suguk("encode", model, "-o", tmp_path / "v.parquet", "--mean", given=given).status == 0
+    table = pq.read_table(tmp_path / "v.parquet").to_pydict()
+    assert table["source"] == lines
+    np.testing.assert_allclose(table["vector"], load(model).encode(lines, mean=True), atol=1e-6)
+    assert suguk("encode", model, "--output", tmp_path / "none.npy", given="").status == 0
+    assert np.load(tmp_path / "none.npy").shape == (0, found.shape[1])
+    ran = suguk("encode", model, "--output", tmp_path / "v.txt", given=given)
+    assert ran.status == 2
+    assert "ends in .npy or .parquet" in ran.err
+
+
+def test_lists_in_a_new_order(model: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists.jsonl"
+    first = suguk("predict", model, "--n-best", 4, "--jsonl", given="abcd\nba\n")
+    lists.write_text(first.out, encoding="utf-8")
+    kept = suguk("rescore", model, lists, "--weight", 0, "--jsonl")
+    assert [json.loads(line)["output"] for line in kept.lines] == [
+        json.loads(line)["output"] for line in first.lines
+    ]
+    own = suguk("rescore", model, lists, "--weight", 1, "--jsonl", "--n-best", 3)
+    for line, before in zip(own.lines, first.lines, strict=True):
+        one, old = json.loads(line), json.loads(before)
+        scores = [each["score"] for each in one["n_best"]]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) == min(3, len(old["n_best"]))
+        pairs = [(one["source"], each["output"]) for each in one["n_best"]]
+        fresh = load(model).score(*map(list, zip(*pairs, strict=True)))
+        penalty = load(model).config.predict.penalty_of
+        wanted = [each.log_prob / penalty(len(each.token_scores)) for each in fresh]
+        assert scores == pytest.approx(wanted, abs=1e-4)
+    assert suguk("rescore", model, lists).lines == [
+        json.loads(line)["output"] for line in suguk("rescore", model, lists, "--jsonl").lines
+    ]
+    lists.write_text('{"source": "a"}\n3\n', encoding="utf-8")
+    ran = suguk("rescore", model, lists)
+    assert ran.status == 2
+    assert f"{lists}:1" in ran.err
+    assert f"{lists}:2" in ran.err
+
+
+def test_directories_joined_by_plus_are_an_ensemble(model: Path) -> None:
+    alone, both = (suguk("predict", name, "--jsonl", given="abcd\n") for name in (model, f"{model}+{model}"))
+    one, two = json.loads(alone.out), json.loads(both.out)
+    assert one["tokens"] == two["tokens"]
+    assert one["token_scores"] == pytest.approx(two["token_scores"], abs=1e-4)
+    ran = suguk("predict", f"{model}+{model}", "--engine", "onnx", given="abcd\n")
+    assert ran.status == 2
+    assert "as one exported file only" in ran.err
+
+
+def test_settings_of_the_search_reach_an_evaluation(model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "d.tsv"
+    data.write_text("abcd\tab\nba\tab\n", encoding="utf-8")
+    ran = suguk("evaluate", model, data, "--no-header", "--set", "predict.max_length=1", "--json", "--quiet")
+    assert ran.status == 0
+    assert json.loads(ran.out)["unfinished"] >= 0
+    ran = suguk("evaluate", model, data, "--no-header", "--set", "model.hidden=3")
+    assert ran.status == 2
+    assert "only settings of predict can change now, found model" in ran.err
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "decoding.md"
+
+
+def test_the_guide_runs(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Python of docs/guides/decoding.md, with the test's model and words that it knows."""
+    code = GUIDE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    code = code.replace('"es-en.onnx"', repr(str(model))).replace('"very"', '"a"')
+    exec(compile(code, str(GUIDE), "exec"), {})
+    assert capsys.readouterr().out.startswith("[(")

@@ -1,0 +1,192 @@
+"""What may be asked of a trained model: constraints, samples, groups, agreement, ensembles, vectors."""
+
+from itertools import islice, pairwise, repeat
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from suguk.config import PredictConfig
+from suguk.errors import UserError
+from suguk.predictor import Constraint, Prediction
+from suguk.trained import TrainedEnsemble, TrainedModel
+from tests.trained.test_answers import LINES, drawn, same
+
+
+def asked(model: TrainedModel, **given: Any) -> PredictConfig:
+    return PredictConfig.model_validate(model.config.predict.model_dump() | given)
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    model = drawn(beam=4)
+    torch.nn.init.constant_(model.model.head.bias[3:4].detach(), 1.5)  # outputs end, but not at once
+    return model
+
+
+def found(predictions: list[Prediction]) -> list[tuple[str, ...]]:
+    return [one.tokens for prediction in predictions for one in prediction.n_best]
+
+
+def test_lengths_and_repetitions(model: TrainedModel) -> None:
+    options = asked(model, n_best=4, min_length=6, max_length=8, no_repeat_ngram=2)
+    for tokens in found(model.predict(LINES, options)):
+        assert 5 <= len(tokens) <= 8
+        pairs = list(pairwise(tokens))
+        assert len(set(pairs)) == len(pairs)
+
+
+def test_constraints_hold_for_every_output(model: TrainedModel) -> None:
+    options = asked(model, beam=12, n_best=12)
+    for one in model.predict(
+        LINES, options, constraints=Constraint("the cat", ("mat", "a b"), ("on", "c d"))
+    ):
+        for output in one.n_best:
+            text = f" {output.output} "
+            assert output.output.startswith("the cat")
+            assert " on " not in text
+            assert "c d" not in text
+            assert not output.finished or (" mat " in text and " a b " in text)
+        assert any(output.finished for output in one.n_best)
+
+
+def test_each_source_may_have_its_own(model: TrainedModel) -> None:
+    each = [Constraint(prefix=word) for word in ["a", "b", "", "the cat", "on", "mat", "d"]]
+    together = model.predict(LINES[:7], constraints=each)
+    for line, one, prediction in zip(LINES, each, together, strict=False):
+        assert prediction.output.startswith(one.prefix)
+        same(model.predict([line], constraints=one)[0], prediction)
+    assert [one.output for one in islice(model.stream(repeat("a"), constraints=repeat(each[3])), 3)] == [
+        model.predict(["a"], constraints=each[3])[0].output
+    ] * 3
+    for wrong in (each[:3], [*each, each[0]]):
+        with pytest.raises(UserError, match="a constraint for each source is needed"):
+            model.predict(LINES[:7], constraints=wrong)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "given", "message"),
+    [
+        (
+            Constraint(required=("zebra",)),
+            {},
+            "'zebra': no output can hold it: not all of it is known to the model",
+        ),
+        (Constraint(banned=("",)), {}, "it is empty"),
+        (Constraint(required=("a b c d",)), {}, "4 tokens, so a beam of 5 is the least, found 4"),
+        (Constraint(required=("a b",)), {"groups": 2}, "a beam of 3 is the least, found 2 in a group"),
+        (Constraint(required=("a",)), {"sample": True}, "samples cannot be made to hold words"),
+        (Constraint("a b c"), {"max_length": 3}, "a prefix of 3 tokens in outputs of at most 3"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_search(
+    model: TrainedModel, constraint: Constraint, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as fault:
+        model.predict(["a"], asked(model, **given), constraints=constraint)
+    assert message in str(fault.value)
+
+
+def test_samples_depend_on_source_and_seed_alone(model: TrainedModel) -> None:
+    options = asked(model, beam=3, n_best=3, sample=True)
+    together = model.predict(LINES, options)
+    for line, prediction in zip(LINES, together, strict=True):
+        same(model.predict([line], options)[0], prediction)
+    assert together[0].n_best == together[6].n_best  # the same source
+    other = model.predict(LINES, asked(model, beam=3, n_best=3, sample=True, seed=2))
+    assert found(other) != found(together)
+    assert [len(one.n_best) for one in together] == [3] * len(LINES)  # equal samples are kept
+    sure = model.predict(LINES, asked(model, beam=3, n_best=3, sample=True, top_k=1))
+    greedy = model.predict(LINES, asked(model, beam=1))
+    assert [one.tokens for one in sure] == [one.tokens for one in greedy]
+
+
+def test_groups_differ_more_than_a_beam(model: TrainedModel) -> None:
+    def different(**given: Any) -> int:
+        options = asked(model, beam=6, n_best=6, **given)
+        return sum(
+            len({one.tokens[0] for one in each.n_best if one.tokens})
+            for each in model.predict(LINES, options)
+        )
+
+    assert different(groups=6, diversity=2.0) > different(groups=1)
+    for one in model.predict(LINES, asked(model, beam=6, n_best=6, groups=3)):
+        order = [(not hypothesis.finished, -hypothesis.score) for hypothesis in one.n_best]
+        assert order == sorted(order)
+
+
+def test_the_output_that_agrees_most(model: TrainedModel) -> None:
+    from sacrebleu.metrics.chrf import CHRF
+
+    options = asked(model, beam=8, n_best=8, sample=True)
+    plain = model.predict(LINES, options)
+    chosen = model.predict(LINES, options.model_copy(update={"mbr": "chrf", "n_best": 1}), attention=True)
+    for before, after in zip(plain, chosen, strict=True):
+        outputs = [one.output for one in before.n_best]
+        mean = [
+            np.mean([CHRF().sentence_score(a, [b]).score if a or b else 100 for b in outputs])
+            for a in outputs
+        ]
+        assert after.score == pytest.approx(max(mean))
+        assert mean[outputs.index(after.output)] == pytest.approx(max(mean))
+        assert after.attention is not None
+        assert len(after.attention.weights) == len(after.token_scores)
+    by_bleu = model.predict(LINES, asked(model, mbr="bleu"))
+    assert all(one.output for one in by_bleu)
+
+
+def test_coverage_needs_attention(model: TrainedModel) -> None:
+    assert model.predict(LINES, asked(model, coverage_penalty=0.5))
+    blind = drawn(recipe="sutskever2014")
+    with pytest.raises(UserError, match="no attention"):
+        blind.predict(["a"], asked(blind, coverage_penalty=0.5))
+
+
+def test_an_ensemble_is_the_mean_of_probabilities(model: TrainedModel) -> None:
+    other = drawn(recipe="small", beam=4)
+    both = TrainedEnsemble.of([model, other])
+    alone = [one.score(LINES, LINES[::-1]) for one in (model, other)]
+    for whole, a, b in zip(both.score(LINES, LINES[::-1]), *alone, strict=True):
+        wanted = np.logaddexp(a.token_scores, b.token_scores) - np.log(2)
+        assert whole.token_scores == pytest.approx(wanted.tolist(), abs=1e-5)
+    same_twice = TrainedEnsemble.of([model, model])
+    for one, wanted_one in zip(same_twice.predict(LINES), model.predict(LINES), strict=True):
+        same(one, wanted_one)
+    for prediction in both.predict(LINES, attention=True):
+        score = both.score([prediction.source], [prediction.output])[0]
+        if score.tokens == (*prediction.tokens, "<eos>"):
+            assert score.token_scores == pytest.approx(prediction.token_scores, abs=1e-4)
+        assert prediction.attention is not None
+        np.testing.assert_allclose(prediction.attention.weights.sum(1), 1, atol=1e-5)
+    assert both.encode(LINES).shape[1] == model.encode(["a"]).shape[1] + other.encode(["a"]).shape[1]
+    assert not TrainedEnsemble.of([model, drawn(recipe="sutskever2014")]).attends
+
+
+def test_members_share_their_vocabularies(model: TrainedModel) -> None:
+    other = drawn("char")
+    with pytest.raises(UserError, match="models 1 and 2 have other source vocabularies"):
+        TrainedEnsemble.of([model, other])
+
+
+def test_vectors_do_not_know_their_batch(model: TrainedModel) -> None:
+    for mean in (False, True):
+        together = model.encode(LINES, mean=mean)
+        assert together.shape == (len(LINES), model.config.model.annotation_size)
+        for line, vector in zip(LINES, together, strict=True):
+            np.testing.assert_allclose(model.encode([line], mean=mean)[0], vector, atol=1e-6)
+    assert model.encode([]).shape == (0, model.config.model.annotation_size)
+    ids = torch.from_numpy(model.source.encode("a b c")).long()[None]
+    encoded = model.model.encoder.forward(ids, torch.tensor([4]))
+    np.testing.assert_allclose(model.encode(["a b c"])[0], encoded.last[-1][0][0].detach(), atol=1e-6)
+    np.testing.assert_allclose(
+        model.encode(["a b c"], mean=True)[0], encoded.states[0].mean(0).detach(), atol=1e-6
+    )
+
+
+def test_attention_of_given_targets(model: TrainedModel) -> None:
+    for source, target, shown in zip(LINES, LINES[::-1], model.attend(LINES, LINES[::-1]), strict=True):
+        assert shown.source_tokens == tuple(model.source.tokens(model.source.encode(source)))
+        assert shown.target_tokens == tuple(model.target.tokens(model.target.encode(target)))
+        np.testing.assert_allclose(shown.weights.sum(1), 1, atol=1e-5)
+        np.testing.assert_allclose(model.attend([source], [target])[0].weights, shown.weights, atol=1e-5)
