@@ -3,20 +3,23 @@
     python -m benchmarks.peers.quality --data DATA [--dir build/peers] [--epochs 10] [--recipe small ...]
 
 OpenNMT-py trains with the settings of the comparison (settings/opennmt.yaml), saves once an epoch and translates
-the validation sources with its last model, greedily and with a beam of 5; its time is that of the training alone. Ours
-is one `suguk train` a recipe, from its start, preparation and validations (greedy, all sources) included, ended by
-the first validation that is at least as good as the better of the two. Scores are sacrebleu's chrF of plain text.
-DIR/quality.json is written after every step. Run it on an otherwise idle machine.
+the validation sources with its last model, greedily and with a beam of 5; its time is that of the training alone, at
+the median pace that its log reports. Ours is one `suguk train` a recipe, from its start, preparation and validations
+(greedy, all sources) included, ended by the first validation that is at least as good as the better of the two.
+Scores are sacrebleu's chrF of plain text. DIR/quality.json is written after every step. Run it on an otherwise idle
+machine.
 """
 
 import argparse
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +71,8 @@ def opennmt(plan: Plan, epochs: int, updates: int) -> Found:
             )
         return time.monotonic() - began
 
-    seconds = call("onmt_train", "-config", str(out / "settings.yaml"))
+    whole = call("onmt_train", "-config", str(out / "settings.yaml"))
+    seconds = steady((out / "log.txt").read_text(encoding="utf-8"), epochs * updates)
     last = out / f"model_step_{epochs * updates}.pt"
     references, scores = lines(plan.data / "multi30k" / "val.de"), {}
     for beam in (1, 5):
@@ -80,7 +84,15 @@ def opennmt(plan: Plan, epochs: int, updates: int) -> Found:
         )  # fmt: skip
         scores[f"beam {beam}"] = chrf([plain(line) for line in lines(found)], references)
     about = {"machine": machine(), "threads": plan.threads, "epochs": epochs}
-    return {**about, "date": time.strftime("%Y-%m-%d"), "seconds": seconds, "chrf": scores}
+    return {**about, "date": time.strftime("%Y-%m-%d"), "whole": whole, "seconds": seconds, "chrf": scores}
+
+
+def steady(log: str, updates: int) -> float:
+    """Seconds for so many updates at the median pace of what the log reports: an hour may have other work in it."""
+    reports = re.findall(r"Step (\d+)/.*?;\s+(\d+) sec;", log)
+    stamps = [(int(step), int(seconds)) for step, seconds in reports]
+    paces = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(stamps)]
+    return statistics.median(paces) * updates
 
 
 def ours(plan: Plan, recipe: str, wanted: float) -> Found:
