@@ -1,5 +1,6 @@
 """Exported models with drawn weights; an export takes seconds, so each is made once."""
 
+import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from pydantic import ValidationError
 
 from suguk import config
 from suguk.export import int8
@@ -17,6 +19,7 @@ from suguk.fields import EOS, TextField
 from suguk.model import build
 from suguk.runtime import OnnxModel
 from suguk.trained import TrainedModel
+from tests.model.compositions import CHOICES
 
 LINES = ["a b c", "b c d e a", "", "the cat sat on the mat .", "on", "the mat", "a b c", "cat d"]
 # Every cell, bridge, place of attention, kind of readout and way of feeding is in one of them.
@@ -31,17 +34,35 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
+def composed(seed: int) -> dict[str, Any]:
+    """Any composition of a model's parts that is possible."""
+    draw = random.Random(seed)
+    while True:
+        settings = {key: draw.choice(values) for key, values in CHOICES.items()}
+        settings |= {"hidden": 8, "embedding": 8, "attention_window": 2, "attention_positions": 9}
+        try:
+            config.ModelConfig.model_validate(settings)
+        except ValidationError:
+            continue
+        return settings
+
+
+MODELS |= {f"composed-{seed}": composed(seed) for seed in (1, 2, 3)}
+
+
 def drawn(name: str) -> TrainedModel:
     """With weights that make outputs end, and differ."""
     sizes: dict[str, Any] = {"hidden": 8, "embedding": 6, "readout_size": 7, **MODELS[name]}
-    plain = config.load(name, {"predict": {"beam": 4, "max_length": 9}})
+    recipe = "small" if name.startswith("composed") else name
+    plain = config.load(recipe, {"predict": {"beam": 4, "max_length": 9}})
     if plain.model.readout_rank is not None:
-        sizes["readout_rank"] = 5
+        sizes.setdefault("readout_rank", 5)
     if plain.model.attention_size is not None:
-        sizes["attention_size"] = 5
+        sizes.setdefault("attention_size", 5)
     if plain.model.encoder_hidden is not None:
         sizes.setdefault("encoder_hidden", 4)
-    settings = config.build(config.merge(plain.model_dump(exclude_none=True), {"model": sizes}))
+    both = {"model": sizes, "target": {"shared": True}}
+    settings = config.build(config.merge(plain.model_dump(exclude_none=True), both))
     field = TextField.train("word", LINES, 40)
     model = build(settings.model, field.size, field.size, seed=1)
     torch.manual_seed(3)

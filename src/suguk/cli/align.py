@@ -45,6 +45,7 @@ def align(
     jsonl: values.Jsonl = False,
     device: values.Device = "auto",
     engine: values.EngineOption = "auto",
+    threads: values.Threads = 0,
     quiet: values.Quiet = False,
 ) -> None:
     """Align the words of the targets of DATA with those of their sources, by the model's attention.
@@ -63,7 +64,7 @@ def align(
     values.check_paths(data)
     if gold is None and gold_from is not None:
         raise UserError("--gold-from says how --gold counts, found no --gold", hint="give --gold FILE")
-    loaded = values.open_model(model, device, engine)
+    loaded = values.open_model(model, device, engine, threads)
     loaded.attend([], [])  # a model without attention is told before its data are read
     pairs = values.read_pairs(data, source, target, header, skip_bad=skip_bad, quiet=quiet)
     from suguk import alignment
