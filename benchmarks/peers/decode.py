@@ -99,7 +99,7 @@ class Decoder:
             command = [str(programs / "eole"), "predict", "--model_path", str(self.models[name]), *both]
         log = self._run(command)
         (out / "log.txt").write_text(log, encoding="utf-8")
-        seconds = re.findall(r"[Tt]otal (?:translation|prediction) time \(s\): ([\d.]+)", log)
+        seconds = re.findall(r"(?:otal translation time|prediction time including all) \(s\): ([\d.]+)", log)
         lines = found.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         return {"seconds": float(seconds[-1]), "tokens": sum(len(line.split()) + 1 for line in lines)}
 

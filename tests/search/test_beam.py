@@ -165,6 +165,27 @@ def test_limits_of_one(beam: int) -> None:
     assert len(outputs(result, 0)) == min(beam, 4)
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_rows_that_are_done_are_put_aside(beam: int) -> None:
+    """Many rows that end at different steps, each as it is alone; later steps see fewer of them."""
+    seen = []
+
+    class Counting(Toy):
+        def step(self, token: Tensor, state: Seen, memory: Tensor) -> tuple[Tensor, Seen, Tensor]:
+            seen.append(len(token))
+            return super().step(token, state, memory)
+
+    limits = [1 + row % 11 for row in range(29)]
+    table = tables(29, 6, seed=21, scale=2.0)
+    frame = torch.zeros(beam, 11, dtype=torch.float64)
+    result = search(Counting(), table, torch.tensor(limits), frame, ranking=Ranking(0.0))
+    consistent(result, table, limits, 0.0, "wu")
+    for row, limit in enumerate(limits):
+        same(outputs(found(table[row : row + 1], [limit], beam), 0), outputs(result, row))
+    assert seen[0] == 29
+    assert seen[-1] < 15
+
+
 def test_a_word_that_cannot_be_is_never_found() -> None:
     table = tables(1, 6, seed=4)
     table[..., 4:] = -torch.inf

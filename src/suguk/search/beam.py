@@ -20,12 +20,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from suguk.search import menu
 from suguk.search.menu import EOS, PAD, SOS, WIDEST, Menu
 from suguk.search.step import Memory, State, Stepper, select, spread
 
 KEPT = 1e30  # above every log probability: finished seats are never given away
+FEW = 8  # rows: fewer are not worth parting
 LEAST = 1e-9  # of attention on a source token, where its logarithm is taken
 
 
@@ -104,8 +106,12 @@ def closed(beam: Beam, limits: Tensor) -> Tensor:
 
 def unfinished(beam: Beam, limits: Tensor) -> Tensor:
     """0-dim: does any row still have something to extend? The only value that a loop must wait for."""
-    live = ~closed(beam, limits) & (beam.log_probs > -torch.inf)
-    return live.any() & (beam.step < beam.tokens.shape[2])
+    return _live(beam, limits).any() & (beam.step < beam.tokens.shape[2])
+
+
+def _live(beam: Beam, limits: Tensor) -> Tensor:
+    """[B, K]: hypotheses that are extended."""
+    return ~closed(beam, limits) & (beam.log_probs > -torch.inf)
 
 
 Chooser = Callable[[Tensor, Beam, Tensor, Wish], Choice]
@@ -264,10 +270,36 @@ Loop = Callable[[Condition, Body, Beam, Held], Beam]
 
 
 def eager_loop(condition: Condition, body: Body, beam: Beam, given: Held) -> Beam:
-    """`torch.while_loop`, run by Python."""
-    while condition(beam, given):
-        beam = body(beam, given)
-    return beam
+    """`torch.while_loop`, run by Python. Rows that are done are put aside whenever they have become the half.
+
+    Outputs of a batch differ in length: without that, the last one to end costs as much as all of them.
+    """
+    memory, wish, when = given
+    if not when:
+        return beam
+    whole, rows = beam, torch.arange(len(beam.last), device=beam.last.device)
+    plain = not menu.wanted(wish.menu)  # what else is asked for stays as it is
+    while condition(beam, (memory, wish, when)):
+        beam = body(beam, (memory, wish, when))
+        live = _live(beam, wish.limits).any(1)
+        if plain and len(live) >= FEW and 2 * int(live.sum()) <= len(live):
+            whole = _with_rows(whole, beam, rows)
+            rows, limits = rows[live], wish.limits[live]
+            prefix = None if wish.prefix is None else wish.prefix.expand(len(live), -1)[live]
+            wish = wish._replace(limits=limits, prefix=prefix)
+            memory = pytree.tree_map(lambda part: part[live], memory)  # noqa: B023
+            beam = Beam(beam.step, *pytree.tree_map(lambda part: part[live], tuple(beam[1:])))  # noqa: B023
+    return _with_rows(whole, beam, rows)
+
+
+def _with_rows(whole: Beam, beam: Beam, rows: Tensor) -> Beam:
+    """A beam with some of its rows as they are now."""
+    if len(rows) == len(whole.last):
+        return beam
+    parts = pytree.tree_map(
+        lambda all_rows, some: all_rows.index_copy(0, rows, some), tuple(whole[1:]), tuple(beam[1:])
+    )
+    return Beam(beam.step, *parts)
 
 
 def search(

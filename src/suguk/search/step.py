@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 State = Any  # any pytree of tensors [B, Q, …]
-Memory = Any  # any pytree of tensors; search only hands it on
+Memory = Any  # any pytree of tensors [B, …]; search only hands it on, or some rows of it
 
 
 class Stepper(Protocol):
