@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suguk import agreement, asking
-from suguk.asking import Given, Ids, Reals
+from suguk.asking import Given, Ids, Reals, Tokens
 from suguk.config import Config, PredictConfig
 from suguk.errors import UserError
 from suguk.fields import UNK, TextField
@@ -53,14 +53,6 @@ class _Rows(NamedTuple):
 
     places: list[int]
     ids: list[NDArray[np.int32]]
-
-
-class _Tokens(NamedTuple):
-    """A constraint in token ids."""
-
-    prefix: list[int]
-    required: list[list[int]]
-    banned: list[list[int]]
 
 
 class TextPredictor(ABC):
@@ -127,11 +119,11 @@ class TextPredictor(ABC):
         agreement.check(options.mbr)
         incoming, size, before = iter(sources), first, 0
         same = constraints is None or isinstance(constraints, Constraint)
-        asked: Iterator[_Tokens]
+        asked: Iterator[Tokens]
         if constraints is None or isinstance(constraints, Constraint):
-            asked = repeat(self._tokens(constraints))
+            asked = repeat(asking.tokens(constraints, self.target))
         else:
-            asked = map(self._tokens, constraints)
+            asked = (asking.tokens(one, self.target) for one in constraints)
         while chunk := list(islice(incoming, size)):
             of_chunk = list(islice(asked, len(chunk)))
             if len(of_chunk) < len(chunk):
@@ -202,25 +194,6 @@ class TextPredictor(ABC):
                 hint="train one with attention",
             )
 
-    def _tokens(self, constraint: Constraint | None) -> _Tokens:
-        """UserError for a word that is empty or holds something unknown."""
-        if constraint is None:
-            return _Tokens([], [], [])
-        words = [*constraint.required, *constraint.banned]
-        ids = [row[:-1].tolist() for row in self.target.encode_batch([constraint.prefix, *words])]
-        for text, row in zip(words, ids[1:], strict=True):
-            if not row:
-                raise UserError("it is empty", where=f"constraint {text!r}", hint="leave it out")
-        for text, row in zip([constraint.prefix, *words], ids, strict=True):
-            if UNK in row:
-                raise UserError(
-                    "no output can hold it: not all of it is known to the model",
-                    where=f"constraint {text!r}",
-                    hint="leave it out, or use words of the training data",
-                )
-        count = 1 + len(constraint.required)
-        return _Tokens(ids[0], ids[1:count], ids[count:])
-
     def _encode(self, sources: Sequence[str], before: int = 0) -> list[NDArray[np.int32]]:
         for number, text in enumerate(sources, start=before + 1):
             if len(text) > LONGEST_TEXT:
@@ -233,7 +206,7 @@ class TextPredictor(ABC):
     def _chunk(
         self,
         sources: list[str],
-        asked: list[_Tokens],
+        asked: list[Tokens],
         before: int,
         options: PredictConfig,
         attention: bool,
@@ -241,7 +214,7 @@ class TextPredictor(ABC):
         """before: how many sources earlier chunks had."""
         ids = self._encode(sources, before)
         for number, one in enumerate(asked, start=before + 1):
-            _check_possible(one, options, number)
+            asking.check_possible(one, options, number)
         answers: dict[int, Prediction] = {}
         for rows in _batches(ids, [len(x) * options.beam for x in ids], options.batch_tokens):
             texts, wanted = [sources[i] for i in rows.places], [asked[i] for i in rows.places]
@@ -254,7 +227,7 @@ class TextPredictor(ABC):
         self,
         rows: _Rows,
         texts: list[str],
-        asked: list[_Tokens],
+        asked: list[Tokens],
         options: PredictConfig,
         attention: bool,
     ) -> Iterator[Prediction]:
@@ -268,7 +241,7 @@ class TextPredictor(ABC):
             row = Found(*(part[b] for part in found))
             yield self._prediction(text, ids, row, [of.get(b) for of in weights], options, attention)
 
-    def _found(self, source: Ids, limits: Ids, asked: list[_Tokens], options: PredictConfig) -> Found:
+    def _found(self, source: Ids, limits: Ids, asked: list[Tokens], options: PredictConfig) -> Found:
         """All hypotheses. Groups are searched one after the other: what one says at a step costs those after it."""
         seats = options.beam // options.groups
         given = asking.search(source, limits, options, seats, self.target.size)
@@ -381,29 +354,6 @@ class TextPredictor(ABC):
                 originals[at] if word == UNK else piece
                 for word, at, piece in zip(words, looked_at, pieces, strict=True)
             ]
-        )
-
-
-def _check_possible(asked: _Tokens, options: PredictConfig, number: int) -> None:
-    """UserError for what no search with these options can find. number: of the source, from 1."""
-    tokens, seats = sum(map(len, asked.required)), options.beam // options.groups
-    where = f"constraint of source {number:,}"
-    if tokens and options.sample:
-        raise UserError(
-            "samples cannot be made to hold words", where=where, hint="search with a beam instead"
-        )
-    if tokens >= seats:
-        raise UserError(
-            f"its required words have {tokens} tokens, so a beam of {tokens + 1} is the least, found {seats}"
-            + (" in a group" if options.groups > 1 else ""),
-            where=where,
-            hint="use a wider beam: twice as wide is a good start",
-        )
-    if len(asked.prefix) >= options.max_length:
-        raise UserError(
-            f"a prefix of {len(asked.prefix)} tokens in outputs of at most {options.max_length}",
-            where=where,
-            hint="raise the maximum length",
         )
 
 

@@ -6,12 +6,15 @@ at most N tokens, C required ones of at most L, O words of other groups. docs/gu
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from suguk.config import PredictConfig
+from suguk.errors import UserError
+from suguk.fields import UNK, TextField
+from suguk.predictor import Constraint
 
 FREE = -1  # in prefixes and phrases: no token
 GRID = 2**20  # draws are multiples of 1/GRID: float32 holds them exactly, and none rounds to 1
@@ -25,6 +28,14 @@ INPUTS = (
     "source", "limits", "frame", "trace", "prefix", "alpha", "offset", "beta", "shortest", "banned", "required",
     "repeat", "others", "diversity", "draws", "choices", "top_p", "temperature",
 )  # fmt: skip
+
+
+class Tokens(NamedTuple):
+    """A constraint in token ids."""
+
+    prefix: list[int]
+    required: list[list[int]]
+    banned: list[list[int]]
 
 
 def plain(source: Ids, limits: Ids, beam: int, longest: int) -> Given:
@@ -108,3 +119,46 @@ def draws(source: Ids, seed: int, seats: int, longest: int) -> Reals:
         random = np.random.Generator(np.random.Philox(key=np.array([seed, key], np.uint64)))
         found.append(np.floor(random.random((longest, seats)) * GRID).T / GRID)  # step by step
     return np.array(found, np.float32)
+
+
+def tokens(constraint: Constraint | None, target: TextField) -> Tokens:
+    """UserError for a word that is empty or holds something unknown."""
+    if constraint is None:
+        return Tokens([], [], [])
+    words = [*constraint.required, *constraint.banned]
+    ids = [row[:-1].tolist() for row in target.encode_batch([constraint.prefix, *words])]
+    for text, row in zip(words, ids[1:], strict=True):
+        if not row:
+            raise UserError("it is empty", where=f"constraint {text!r}", hint="leave it out")
+    for text, row in zip([constraint.prefix, *words], ids, strict=True):
+        if UNK in row:
+            raise UserError(
+                "no output can hold it: not all of it is known to the model",
+                where=f"constraint {text!r}",
+                hint="leave it out, or use words of the training data",
+            )
+    count = 1 + len(constraint.required)
+    return Tokens(ids[0], ids[1:count], ids[count:])
+
+
+def check_possible(asked: Tokens, options: PredictConfig, number: int) -> None:
+    """UserError for what no search with these options can find. number: of the source, from 1."""
+    tokens, seats = sum(map(len, asked.required)), options.beam // options.groups
+    where = f"constraint of source {number:,}"
+    if tokens and options.sample:
+        raise UserError(
+            "samples cannot be made to hold words", where=where, hint="search with a beam instead"
+        )
+    if tokens >= seats:
+        raise UserError(
+            f"its required words have {tokens} tokens, so a beam of {tokens + 1} is the least, found {seats}"
+            + (" in a group" if options.groups > 1 else ""),
+            where=where,
+            hint="use a wider beam: twice as wide is a good start",
+        )
+    if len(asked.prefix) >= options.max_length:
+        raise UserError(
+            f"a prefix of {len(asked.prefix)} tokens in outputs of at most {options.max_length}",
+            where=where,
+            hint="raise the maximum length",
+        )

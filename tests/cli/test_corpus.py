@@ -36,7 +36,10 @@ def test_a_table_by_parts(model: Path, tmp_path: Path) -> None:
             ["--workers", 2, "--ban", "a"],
             "several processes do not know --prefix, --require, --ban and --constraints",
         ),
-        (["--workers", 2, "--engine", "torch"], "several processes do not know --device and --engine"),
+        (
+            ["--workers", 2, "--engine", "torch"],
+            "several processes do not know --device, --engine and --threads",
+        ),
         (["--output", "out"], "--output needs a Parquet file"),
         (["--workers", 0], "expected at least one worker, found 0"),
     ],

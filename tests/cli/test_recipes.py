@@ -8,7 +8,9 @@ import pytest
 from suguk import config
 from tests.cli.calls import suguk
 
-VERBS = ("demo", "check", "train", "predict", "score", "evaluate", "export", "bench", "recipes")
+VERBS = (
+    "demo", "check", "train", "predict", "score", "align", "rescore", "encode", "evaluate", "export", "bench", "recipes",
+)  # fmt: skip
 
 
 def test_the_list_has_every_recipe_and_every_setting() -> None:

@@ -69,6 +69,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / table).write_text("".join("\t".join(row) + "\n" for row in chosen), encoding="utf-8")
         for side, name in enumerate(names):
             (tmp_path / name).write_text("".join(row[side] + "\n" for row in chosen), encoding="utf-8")
+    (tmp_path / "news.es").write_bytes((tmp_path / "test.txt").read_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

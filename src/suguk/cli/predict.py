@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -12,8 +12,9 @@ from suguk.cli.faults import say
 from suguk.errors import UserError
 
 if TYPE_CHECKING:
+    from suguk.answers import TextPredictor
     from suguk.config import PredictConfig
-    from suguk.predictor import Constraints, Hypothesis, Prediction
+    from suguk.predictor import Constraint, Constraints, Hypothesis, Prediction
 
 Input = Annotated[
     str | None,
@@ -99,10 +100,8 @@ def predict(
     Examples:
       echo "estoy en el metro" | suguk predict runs/es-en
       suguk predict runs/es-en news.es --beam 10 > news.en
-      suguk predict runs/es-en news.es --n-best 3
       suguk predict runs/es-en news.es --sample --top-p 0.9 --n-best 5
       suguk predict runs/es-en news.es --prefix "I think" --ban very --no-repeat-ngram 3
-      suguk predict runs/es-en+runs/es-en-2 news.es --mbr chrf
       suguk predict runs/es-en news.es --jsonl --attention pictures
       suguk predict es-en.onnx news.es --workers 8 > news.en
       suguk predict es-en.onnx corpus/ --source es --output out/ --ray auto
@@ -128,50 +127,76 @@ def predict(
         mbr=mbr,
     )
     asked = menu.constraints(prefix, require, ban, constraints)
-    from suguk.predictor import LONGEST_TEXT
-
+    how = _Lines(n_best is not None, jsonl, attention, line_buffered, workers)
     if output is not None or ray is not None or workers is not None:
-        other = {
-            "--prefix, --require, --ban and --constraints": asked is not None,
-            "--line-buffered": line_buffered,
-            "--device and --engine": device not in ("auto", "cpu") or engine != "auto",
-            "--threads": threads > 0,
-        }
-        if output is not None:
-            other |= {"--attention": attention is not None, "--jsonl": jsonl}
-        _refuse_together(model, [name for name, given in other.items() if given], ray, output)
+        elsewhere = device not in ("auto", "cpu") or engine != "auto" or threads > 0
+        _refuse_together(model, how, ray, output, constrained=asked is not None, elsewhere=elsewhere)
     if output is not None:
         _table(model, file, output, options, source, workers, ray)
         return
-    if attention is not None:
-        _make(attention)
+    _answer(model, loaded, file, options, asked, how)
+
+
+class _Lines(NamedTuple):
+    """How lines are answered and written."""
+
+    ranked: bool
+    jsonl: bool
+    pictures: Path | None
+    line_buffered: bool
+    workers: int | None
+
+
+def _answer(
+    model: str,
+    loaded: "TextPredictor",
+    file: str | None,
+    options: "PredictConfig",
+    asked: "Constraint | Iterator[Constraint] | None",
+    how: _Lines,
+) -> None:
+    from suguk.predictor import LONGEST_TEXT
+
+    attention = how.pictures is not None
+    if how.pictures is not None:
+        _make(how.pictures)
 
     def answers(sources: Iterable[str], asked: "Constraints") -> "Iterator[Prediction]":
-        return loaded.stream(sources, options, attention=attention is not None, constraints=asked)
+        return loaded.stream(sources, options, attention=attention, constraints=asked)
 
     def of_one() -> "Constraints":
         return list(islice(asked, 1)) if isinstance(asked, Iterator) else asked
 
     with streams.Lines(file, LONGEST_TEXT) as lines:
-        waiting = line_buffered or lines.interactive  # else many are decoded together
+        waiting = how.line_buffered or lines.interactive  # else many are decoded together
         each = (answer for line in lines for answer in answers([line], of_one()))
         found = each if waiting else answers(lines, asked)
-        if workers is not None:
+        if how.workers is not None:
             from suguk.corpus import map_lines
 
-            found = map_lines(model, lines, options, workers, attention=attention is not None)
+            found = map_lines(model, lines, options, how.workers, attention=attention)
         for number, prediction in enumerate(found, start=1):
-            _write(number, prediction, jsonl=jsonl, ranked=n_best is not None)
-            if attention is not None:
-                draw(prediction, attention / f"{number:04d}.svg")
+            _write(number, prediction, jsonl=how.jsonl, ranked=how.ranked)
+            if how.pictures is not None:
+                draw(prediction, how.pictures / f"{number:04d}.svg")
 
 
-def _refuse_together(model: str, other: list[str], ray: str | None, output: Path | None) -> None:
+def _refuse_together(
+    model: str, how: _Lines, ray: str | None, output: Path | None, *, constrained: bool, elsewhere: bool
+) -> None:
     """What several processes do not do is said before they start."""
     from suguk.loading import members
 
     if ray is not None and output is None:
         raise UserError("--ray needs a place for its parts", where="--ray", hint="name it with --output DIR")
+    given = {
+        "--prefix, --require, --ban and --constraints": constrained,
+        "--line-buffered": how.line_buffered,
+        "--device, --engine and --threads": elsewhere,
+        "--attention": output is not None and how.pictures is not None,
+        "--jsonl": output is not None and how.jsonl,
+    }
+    other = [name for name, wanted in given.items() if wanted]
     if other:
         raise UserError(f"several processes do not know {', '.join(other)}", hint="leave one of the two out")
     if len(members(model)) > 1:

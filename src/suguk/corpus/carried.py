@@ -27,9 +27,17 @@ class Carried:
     def read(cls, model: str | Path) -> "Carried":
         """An exported file, the export in a run directory, or else its settings, fields and weights.
 
-        ModelError for what is missing; MissingExtra where it takes PyTorch and there is none.
+        ModelError for what is missing; MissingExtra where it takes PyTorch and there is none; UserError for several.
         """
-        path = Path(model)
+        from suguk import loading
+
+        path, *others = loading.members(model)
+        if others:
+            raise UserError(
+                "several processes take an ensemble as one exported file only",
+                where=model,
+                hint=f"`suguk export {model} FILE.onnx`, then give the file",
+            )
         held = path / EXPORTED if path.is_dir() else path
         if held.suffix == ".onnx" and (held == path or held.exists()):
             from suguk.runtime import container
@@ -38,8 +46,6 @@ class Carried:
         if find_spec("torch") is None:
             raise MissingExtra("torch", "train", f"{path}, which holds no export,")
         if not all((path / name).is_file() for name in RUN):
-            from suguk import loading
-
             loading.load(path, "cpu", "torch")  # says what is missing, and the cure
         return cls(str(path), {name: (path / name).read_bytes() for name in RUN})
 
@@ -57,15 +63,12 @@ class Carried:
             from suguk.runtime import OnnxModel
 
             return OnnxModel.of(self.contents[EXPORTED], Path(self.name), threads=1)
-        import torch
-
         from suguk import loading
 
-        torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:
             for name, content in self.contents.items():
                 (Path(folder) / name).write_bytes(content)
             try:
-                return loading.load(folder, "cpu", "torch")
+                return loading.load(folder, "cpu", "torch", threads=1)
             except UserError as fault:  # not of a folder that is gone when this is read
                 raise type(fault)(fault.message, where=self.name, hint=fault.hint) from None

@@ -6,16 +6,18 @@ back is a number of rows. An actor or a node that is lost is replaced by Ray, an
 """
 
 import json
+import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from suguk.corpus.workers import Told, Work
 from suguk.errors import MissingExtra, UserError
 
-RETRIES = 2  # of a part whose actor or node was lost
+TRIES = 3  # of a part whose actor or node is lost; Ray itself would try for ever
 SECONDS = 5.0  # in which a cluster has to answer
 STORE = 100_000_000  # bytes for objects of a local cluster, besides the model
 START = "`ray start --head` starts a cluster and prints its address; --ray local starts one for this job"
@@ -44,11 +46,9 @@ def answers(work: Work, tasks: Sequence[int], address: str, actors: int | None, 
                     raise Told(*answer).error()
                 yield answer
         except ray.exceptions.RayError as fault:
-            lost = next(line for line in str(fault).splitlines() if line.strip())
-            hint = "out of memory? `ray list actors` and the logs of Ray say more; start again to go on"
-            raise UserError(
-                f"Ray gave up after {RETRIES} retries: {lost}", where=address, hint=hint
-            ) from fault
+            lost = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
+            hint = "the logs of Ray say more; start the job again to go on"
+            raise UserError(f"Ray gave up: {lost}", where=address, hint=hint) from fault
 
 
 def reachable(address: str) -> None:
@@ -67,20 +67,35 @@ def reachable(address: str) -> None:
 class _Actor:
     """Answers tasks; a class that Ray Data calls with a batch of one row."""
 
-    def __init__(self, held: list[Any]) -> None:
-        """held: a reference to the work, in a list, as Ray would put the work itself in its place."""
-        self._held, self._call = held, None
+    def __init__(self, held: list[Any], tries: Any) -> None:
+        """held: a reference to the work, in a list, as Ray would put the work itself in its place; tries: `_Tries`."""
+        self._held, self._tries = held, tries
+        self._work: Work | None = None
+        self._call: Callable[[int], Any] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        ray, task = _ray(), int(batch["item"][0])
         try:
-            if self._call is None:
-                import ray
-
-                self._call = ray.get(self._held[0]).open()
-            answer: Any = self._call(int(batch["item"][0]))
+            self._work = self._work or ray.get(self._held[0])
+            if ray.get(self._tries.begin.remote(task)) > TRIES:
+                hint = "out of memory? Fewer actors on a node (--workers), or a smaller predict.batch_tokens"
+                raise UserError(f"{TRIES} actors were lost at it", where=self._work.name(task), hint=hint)
+            self._call = self._call or self._work.open()
+            answer: Any = self._call(task)
         except Exception as fault:
             answer = Told.of(fault)
         return {"answer": [json.dumps(answer)]}
+
+
+class _Tries:
+    """How often each task was begun: an actor that is lost cannot remember it."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def begin(self, task: int) -> int:
+        self._counts[task] += 1
+        return self._counts[task]
 
 
 class _There:
@@ -94,28 +109,29 @@ class _There:
 
 
 def _through_data(held: Any, tasks: Sequence[int], actors: int | None) -> Iterator[str]:
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
-
-    DataContext.get_current().enable_progress_bars = False
+    ray = _ray()
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     processors = int(ray.cluster_resources().get("CPU", 1))
     most = min(actors or processors, len(tasks))
-    pool = ActorPoolStrategy(min_size=max(1, min(most, processors)), max_size=most)  # a cluster may grow
+    pool = ray.data.ActorPoolStrategy(
+        min_size=max(1, min(most, processors)), max_size=most
+    )  # a cluster may grow
     rows = ray.data.from_items(list(tasks), override_num_blocks=len(tasks)).map_batches(
         _Actor,
         batch_size=1,
         compute=pool,
-        fn_constructor_args=([held],),
+        fn_constructor_args=([held], ray.remote(num_cpus=0)(_Tries).remote()),
         num_cpus=1,
-        max_restarts=-1,
-        max_task_retries=RETRIES,
     )
     for row in rows.iter_rows():
         yield row["answer"]
 
 
 def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray starts: nothing is sent anywhere
+    # Read when ray starts: nothing is sent anywhere, and what its core logs of Ray Data's own actors is not for users.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
@@ -130,8 +146,9 @@ def _connected(ray: Any, address: str, cpus: int | None, size: int) -> Iterator[
         yield
         return
     local = {"num_cpus": cpus, "object_store_memory": STORE + 2 * size, "include_dashboard": False}
-    if address not in ("local", "auto"):
-        reachable(address)
+    known = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    if known not in ("local", "auto"):
+        reachable(known)
     try:
         ray.init(address, logging_level="error", log_to_driver=False, **(local if address == "local" else {}))
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as fault:

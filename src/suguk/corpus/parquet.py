@@ -108,7 +108,8 @@ def read(part: Part) -> Any:
 
     with _opened(part.file.path) as file:
         schema, now, end = file.schema_arrow, _input(part.file.path, file), part.first + part.rows
-        groups, at, begin = [], 0, 0
+        groups: list[int] = []
+        at = begin = 0
         for group in range(file.num_row_groups):
             size = file.metadata.row_group(group).num_rows
             if at < end and at + size > part.first:
@@ -178,7 +179,7 @@ def _source(schema: Any, wanted: str, path: str, listed: str) -> str:
     if taken:
         hint = f"rename it: a part holds all columns of its input, and {', '.join(ADDED)}"
         raise DataError(f"has a column {taken[0]!r} already", where=path, hint=hint)
-    text = [field.name for field in schema if _is_text(field.type)]
+    text: list[str] = [field.name for field in schema if _is_text(field.type)]
     if not wanted:
         if not text:
             raise DataError("there is no column of text", where=path, hint=listed)

@@ -1,6 +1,6 @@
 """A job and its parts. A finished part is a file of the output directory; what is there is not done again.
 
-`job.json` says what the parts were made of and how, `part-00012.parquet` are the rows with their outputs, `_SUCCESS`
+`_job.json` says what the parts were made of and how, `part-00012.parquet` are the rows with their outputs, `_SUCCESS`
 comes last. A part depends on nothing but the job: not on how many workers there were, nor on their order.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from suguk.predictor import Prediction
 
 FORMAT = 1
-JOB, SUCCESS = "job.json", "_SUCCESS"
-HALF = re.compile(r"\.(job\.json|_SUCCESS|part-\d+\.parquet)-[0-9a-f]{12}")  # temporary, of `suguk.files`
+JOB, SUCCESS = "_job.json", "_SUCCESS"  # readers of a folder skip what begins with _ or .
+HALF = re.compile(r"\.(_job\.json|_SUCCESS|part-\d+\.parquet)-[0-9a-f]{12}")  # temporary, of `suguk.files`
 SHOWN = 10  # differences between two jobs that are told
 
 
@@ -55,7 +55,7 @@ class Job:
         ]
 
     def record(self) -> dict[str, Any]:
-        """What job.json holds."""
+        """What _job.json holds."""
         return {"format": FORMAT, **asdict(self)}
 
 
