@@ -9,7 +9,8 @@ from suguk import config
 from tests.cli.calls import suguk
 
 VERBS = (
-    "demo", "check", "train", "predict", "score", "align", "rescore", "encode", "evaluate", "export", "bench", "recipes",
+    "demo", "check", "train", "predict", "score", "align", "rescore", "encode", "evaluate", "export",
+    "bench", "recipes",
 )  # fmt: skip
 
 

@@ -48,10 +48,10 @@ def align(
     threads: values.Threads = 0,
     quiet: values.Quiet = False,
 ) -> None:
-    """Align the words of the targets of DATA with those of their sources, by the model's attention.
+    """Align the words of DATA's targets with those of their sources.
 
     One line for each pair, in Pharaoh format: 0-0 1-2 2-1, source word, target word, counted from 0. Words are
-    what stands between spaces. Each target word has a link to the source word with the highest attention, or
+    what stands between spaces. Each target word has a link to the source word that the model attends to most, or
     none if the end of the source has more of it. With --gold, alignment error rate, precision and recall go to
     standard error, also with --quiet.
 
