@@ -18,7 +18,7 @@ demo: $(READY) ## Train Spanish to English on bundled pairs, in minutes, and sho
 	$(VENV)/bin/suguk demo $(ARGS)
 
 test: $(READY) ## Run the test suite (some of it: make test ARGS='tests/config -x')
-	@OMP_NUM_THREADS=1 $(RUN) pytest -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(READY) ## Style, formatting and the import ladder
 	$(RUN) ruff check .

@@ -74,6 +74,14 @@ def _newer(content: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def _older(content: bytes) -> bytes:
+    model = onnx.load_from_string(content)
+    for one in model.metadata_props:
+        if one.key == container.VERSION_KEY:
+            one.value = "1"
+    return bytes(model.SerializeToString())
+
+
 def _foreign(_: bytes) -> bytes:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
@@ -86,7 +94,8 @@ def _foreign(_: bytes) -> bytes:
         (_cut, "cut short|sha256"),
         (_flip, "sha256|cut short"),
         (_other_settings, "sha256"),
-        (_newer, "format version '99', this suguk reads up to 1.*\n.*update suguk"),
+        (_newer, "format version '99', this suguk reads 2.*\n.*update suguk"),
+        (_older, "format version 1, this suguk reads 2.*\n.*export it again"),
         (_foreign, "not one that suguk exported"),
         (lambda _: b"", "not one that suguk exported"),
         (lambda _: b"hello, I am text\n", "not an ONNX file"),
