@@ -239,7 +239,7 @@ class TrainConfig(Section):
         description="validations in which neither metric nor loss improved before training stops; 0: never",
     )
     export: bool = Field(
-        True, description="write model.onnx when training ends: half a minute after the time budget"
+        True, description="write model.onnx when training ends: up to a minute after the time budget"
     )
     save_every: int = Field(
         1000, ge=1, description="updates between saves of the training state, besides validations"
