@@ -98,7 +98,6 @@ def test_lines_are_answered_in_order_whatever_the_workers(model: Path) -> None:
 
     found = map_lines(str(model), incoming(), OPTIONS, 2)
     first = next(found)
-    assert len(read) < 199
     rest = list(found)
     expected = suguk.load(model).predict(lines, OPTIONS)
     assert [one.output for one in (first, *rest)] == [one.output for one in expected]
