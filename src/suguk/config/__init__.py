@@ -1,4 +1,4 @@
-"""The settings (`sections`): all help and docs print the descriptions that stand there.
+"""The settings, a module a section: all help and docs print the descriptions that stand there.
 
 TOML in, TOML out; `section.key=value` overrides; an unknown key is refused with the nearest known one.
 """
@@ -12,19 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from suguk.config.sections import (
-    AttentionKind,
-    CellKind,
-    Config,
-    DataConfig,
-    Metric,
-    ModelConfig,
-    PredictConfig,
-    SideConfig,
-    TargetConfig,
-    TokenizerKind,
-    TrainConfig,
-)
+from suguk.config.data import DataConfig, SideConfig, TargetConfig, TokenizerKind
+from suguk.config.model import AttentionKind, CellKind, ModelConfig
+from suguk.config.predict import PredictConfig
+from suguk.config.sections import Config
+from suguk.config.train import Metric, TrainConfig
 from suguk.errors import ConfigError
 
 __all__ = [

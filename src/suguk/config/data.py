@@ -1,0 +1,41 @@
+"""The settings of the data, and of how each side's text becomes tokens."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from suguk.config.base import Section
+
+TokenizerKind = Literal["auto", "word", "char", "byte", "bpe", "unigram", "symbols"]
+
+
+class DataConfig(Section):
+    """Where the pairs come from."""
+
+    train: tuple[str, ...] = Field((), description="training data: one table, or two parallel text files")
+    valid: tuple[str, ...] = Field((), description="validation data; empty: split off the training data")
+    source: str = Field("", description="source column of a table, name or number from 1; empty: the first")
+    target: str = Field("", description="target column of a table, name or number from 1; empty: the second")
+    header: bool | None = Field(None, description="the table has a header row; unset: recognised")
+    valid_share: float = Field(
+        0.02, gt=0, lt=1, description="share of sources split off for validation (at most 2,000 sources)"
+    )
+    max_length: int = Field(
+        3000, ge=1, description="longest side of a training pair, in characters; longer lines are problems"
+    )
+    skip_bad: bool = Field(False, description="drop bad pairs, count them and list them in a file")
+    lowercase: bool = Field(False, description="lowercase both sides (also of what is predicted from)")
+
+
+class SideConfig(Section):
+    """How one side's text becomes tokens."""
+
+    tokenizer: TokenizerKind = Field(
+        "auto",
+        description="word, char, byte, bpe, unigram or symbols (split at spaces); auto chooses from the data",
+    )
+    vocab_size: int = Field(8000, ge=5, description="most entries in the vocabulary, special tokens included")
+
+
+class TargetConfig(SideConfig):
+    shared: bool = Field(False, description="one tokenizer and vocabulary for both sides (joint)")

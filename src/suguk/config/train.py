@@ -1,0 +1,76 @@
+"""The settings of the loop around the model."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from suguk.config.base import Section
+
+Metric = Literal["auto", "bleu", "chrf", "ter", "exact", "cer", "wer", "per", "perplexity"]
+
+
+class TrainConfig(Section):
+    """The loop around the model."""
+
+    epochs: int = Field(20, ge=1, description="passes over the training data, at most")
+    minutes: float | None = Field(
+        None, gt=0, description="time budget: training ends in time, with the best model so far"
+    )
+    batch_tokens: int = Field(1024, ge=1, description="tokens of a batch: rows times the longer padded side")
+    batch_sentences: int | None = Field(
+        None, ge=1, description="most pairs of a batch; unset: only tokens count"
+    )
+    optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = Field("adam", description="the optimizer")
+    lr: float = Field(1e-3, gt=0, description="learning rate, the highest one where a schedule warms up")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay (of adamw: decoupled)")
+    schedule: Literal["constant", "inverse-sqrt", "linear", "plateau", "halving"] = Field(
+        "constant",
+        description="constant; inverse-sqrt after warmup updates; linear: after warmup down to 0 at the end of epochs "
+        "or minutes; plateau: times decay when neither metric nor loss improved for patience validations; halving: "
+        "times decay every halve_every epochs from halve_after on",
+    )
+    warmup: int = Field(400, ge=0, description="updates of linear warm-up (inverse-sqrt, linear)")
+    decay: float = Field(0.5, gt=0, lt=1, description="factor of plateau and halving")
+    patience: int = Field(2, ge=1, description="validations without any improvement before plateau decays")
+    halve_after: float = Field(5.0, ge=0, description="epochs before halving starts")
+    halve_every: float = Field(0.5, gt=0, description="epochs between halvings")
+    loss_per: Literal["token", "sentence"] = Field(
+        "token",
+        description="divide a batch's loss by its real target tokens, or by its sentences, as the papers do",
+    )
+    clip: float = Field(5.0, ge=0, description="largest norm of the gradient; 0: no clipping")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread evenly over the vocabulary")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="highest decay per update of a moving average of the weights, which is then what is "
+        "validated and kept (Polyak and Juditsky 1992); 0: none",
+    )
+    seed: int = Field(
+        1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="fp32, or bf16: matrix products under autocast, weights and sums in fp32; auto: bf16 where the "
+        "processor or the GPU computes in it",
+    )
+    device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda or cuda:N")
+    valid_metric: Metric = Field(
+        "auto",
+        description="of free-running greedy decoding, chooses the best model: bleu, chrf, ter, exact, cer, wer, per, "
+        "perplexity (the only one of teacher forcing); auto: chrf for sentences, exact for words and symbols",
+    )
+    valid_every: float = Field(1.0, gt=0, description="epochs between validations")
+    valid_samples: int = Field(1000, ge=1, description="most validation sources decoded at each validation")
+    early_stopping: int = Field(
+        5,
+        ge=0,
+        description="validations in which neither metric nor loss improved before training stops; 0: never",
+    )
+    export: bool = Field(
+        True, description="write model.onnx when training ends: up to a minute after the time budget"
+    )
+    save_every: int = Field(
+        1000, ge=1, description="updates between saves of the training state, besides validations"
+    )
