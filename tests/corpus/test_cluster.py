@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,10 +60,15 @@ print(*predict_table(model, [data], Path(out), options=options, rows=5, workers=
 
 
 def test_programs_of_their_own(
-    model: Path, data: Path, tmp_path: Path, script: Callable[..., "subprocess.Popen[str]"]
+    model: Path,
+    data: Path,
+    tmp_path: Path,
+    script: Callable[..., "subprocess.Popen[str]"],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A cluster by its address, and by the port of its client, where Ray Data has to run on the other side."""
     pytest.importorskip("ray", reason="needs pip install 'suguk[ray]'")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # whatever token an earlier cluster left on this machine
     port, client = free_port(), free_port()
     start = (
         f"-m ray.scripts.scripts start --head --num-cpus=2 --port={port} --ray-client-server-port={client}"
@@ -182,6 +188,32 @@ def test_a_wrong_address_is_told_in_seconds(address: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         cluster.reachable(address)
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None])
+def test_another_service_is_told_in_seconds(answer: bytes | None) -> None:
+    """One that hangs up, one that answers something else, and one that stays silent."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = threading.Event()
+
+        def serve() -> None:
+            line, _ = server.accept()
+            with line:
+                if answer is None:
+                    done.wait(30)
+                else:
+                    line.recv(100)
+                    line.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with pytest.raises(UserError, match=r"no Ray cluster answers: (timed out|.*is not Ray)"):
+                cluster.reachable(f"ray://127.0.0.1:{port}")
+        finally:
+            done.set()
+            thread.join()
 
 
 def test_no_cluster_on_this_machine(

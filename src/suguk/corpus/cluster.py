@@ -19,8 +19,13 @@ from suguk.errors import MissingExtra, UserError
 
 TRIES = 3  # of a part whose actor or node is lost; Ray itself would try for ever
 SECONDS = 5.0  # in which a cluster has to answer
+# Ray speaks gRPC, that is HTTP/2, where both sides begin with their settings: RFC 9113, sections 3.4, 4.1 and 6.5.
+HELLO, SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5), 4
 STORE = 100_000_000  # bytes for objects of a local cluster, besides the model
-START = "`ray start --head` starts a cluster and prints its address; --ray local starts one for this job"
+START = (
+    "`ray start --head` starts a cluster and prints its address; --ray local starts one for this job; where a "
+    "cluster asks for a token, set RAY_AUTH_MODE=token"
+)
 
 
 def answers(work: Work, tasks: Sequence[int], address: str, actors: int | None, size: int) -> Iterator[Any]:
@@ -52,16 +57,23 @@ def answers(work: Work, tasks: Sequence[int], address: str, actors: int | None, 
 
 
 def reachable(address: str) -> None:
-    """UserError, in seconds, unless something listens at HOST:PORT or ray://HOST:PORT."""
+    """UserError, in seconds, unless what listens at HOST:PORT or ray://HOST:PORT may be Ray.
+
+    Asked because Ray itself waits for minutes, and then ends the program.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise UserError(
             f"expected local, auto, HOST:PORT or ray://HOST:PORT, found {address!r}", where="--ray"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), SECONDS) as line:
+            line.sendall(HELLO)
+            heard = line.recv(9)  # length of a frame in three bytes, its type, flags, stream
     except (OSError, OverflowError) as fault:
         raise UserError(f"no Ray cluster answers: {fault}", where=address, hint=START) from None
+    if heard[3:4] != bytes([SETTINGS]):
+        raise UserError("no Ray cluster answers: what listens there is not Ray", where=address, hint=START)
 
 
 class _Actor:
@@ -151,7 +163,7 @@ def _connected(ray: Any, address: str, cpus: int | None, size: int) -> Iterator[
         reachable(known)
     try:
         ray.init(address, logging_level="error", log_to_driver=False, **(local if address == "local" else {}))
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as fault:
+    except (ConnectionError, RuntimeError, SystemExit, TimeoutError, ValueError) as fault:
         first = (str(fault).splitlines() or [type(fault).__name__])[0]
         raise UserError(f"no Ray cluster answers: {first}", where=address, hint=START) from None
     try:
