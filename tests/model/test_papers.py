@@ -220,7 +220,7 @@ def luong2015_local_p(p: Parameters, source: list[int], target: list[int]) -> li
 
 def between(p: Parameters, source: list[int], target: list[int]) -> list[float]:
     """`small` and `chars`: the first decoder layer asks, the second gets the context (Wu et al. 2016 §3)."""
-    states = [p["encoder.embedding.weight"][word] for word in source]
+    states = [np.sqrt(E) * p["encoder.embedding.weight"][word] for word in source]
     for layer in range(2):
         forward: list[Vector] = []
         backward: list[Vector] = []
@@ -240,7 +240,7 @@ def between(p: Parameters, source: list[int], target: list[int]) -> list[float]:
     (h1, c1), (h2, c2) = start[:2], start[2:]
     result = []
     for before, word in zip([SOS, *target], target, strict=False):
-        y = p["decoder.embedding.weight"][before]
+        y = np.sqrt(E) * p["decoder.embedding.weight"][before]
         h1, c1 = lstm(p, "decoder.below.layers.0", y, h1, c1)
         context = expected(additive(p, h1, states), states)
         h2, c2 = lstm(p, "decoder.above.layers.0", np.concatenate([h1, context]), h2, c2)

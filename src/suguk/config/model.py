@@ -80,6 +80,11 @@ class ModelConfig(Section):
     tied: Literal["none", "target", "all"] = Field(
         "none", description="share the output projection with the target embedding, or with both embeddings"
     )
+    scale_embeddings: bool = Field(
+        False,
+        description="embeddings enter the networks times √embedding (Vaswani et al. 2017, section 3.4): tables that "
+        "start small, as a tied one has to, are heard from the first update on",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="on embeddings, between layers and on the readout")
     init: Literal["xavier", "uniform", "normal"] = Field(
         "xavier",

@@ -140,6 +140,13 @@ class Packer:
             if table is not None and table.ndim == 2 and table.dtype == np.float32 and not axis_of(node):
                 held, unit = self._table(node.input[0], table)
                 return [Part(self._add(nodes, "Gather", [held, node.input[1]], axis=0), unit)]
+        if node is not None and home is scope and node.op_type == "Mul":  # of an embedding by √E, say
+            factor = scope.constant(node.input[1])
+            inner = (
+                None if factor is None or factor.size != 1 else self._parts(scope, node.input[0], nodes, size)
+            )
+            if factor is not None and inner is not None:
+                return [part._replace(scale=part.scale * np.float32(factor.item())) for part in inner]
         bound, width = scope.bound(x), scope.widths.get(x, size)
         if not np.isfinite(bound) or width is None:
             return None

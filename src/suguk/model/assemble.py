@@ -38,8 +38,12 @@ def build(config: ModelConfig, source_size: int, target_size: int, *, seed: int 
 
 
 def _assemble(config: ModelConfig, source_size: int, target_size: int) -> Seq2Seq:
-    source = TokenEmbedding(size=source_size, embedding=config.embedding, dropout=config.dropout)
-    target = TokenEmbedding(size=target_size, embedding=config.embedding, dropout=config.dropout)
+    source, target = (
+        TokenEmbedding(
+            size=size, embedding=config.embedding, dropout=config.dropout, scaled=config.scale_embeddings
+        )
+        for size in (source_size, target_size)
+    )
     if config.tied == "all":
         target.weight = source.weight
     decoder = _decoder(config, target)
