@@ -65,8 +65,8 @@ VARIANTS = {
 }
 
 PRECISION: dict[str, Callable[..., Run]] = {
-    "multi30k": partial(_multi30k, "small", "train.epochs=8", "train.schedule=linear"),
-    "cmudict": partial(_table, "cmudict", "chars", "train.epochs=5", "train.schedule=linear"),
+    "multi30k": partial(_multi30k, "small", "train.epochs=5", "train.schedule=linear"),
+    "cmudict": partial(_table, "cmudict", "chars", "train.epochs=3", "train.schedule=linear"),
 }
 RUNS: dict[str, Run] = {
     "multi30k-small": _multi30k("small", "train.minutes=30"),
