@@ -81,6 +81,28 @@ class ModelConfig(Section):
         "none", description="share the output projection with the target embedding, or with both embeddings"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="on embeddings, between layers and on the readout")
+    variational_dropout: bool = Field(
+        False,
+        description="dropout takes one mask a sequence, the same at all its steps (Gal and Ghahramani 2016)",
+    )
+    recurrent_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the recurrent weights set to zero, drawn once a batch (DropConnect: Merity et al. 2018)",
+    )
+    word_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the words read as <unk> in training, source and fed-back target (Bowman et al. 2016)",
+    )
+    embedding_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the embedding tables' rows set to zero, drawn once a batch (Gal and Ghahramani 2016)",
+    )
     init: Literal["xavier", "uniform", "normal"] = Field(
         "xavier",
         description="xavier (recurrent matrices orthogonal, forget bias 1), uniform in ±init_scale, or normal with "
@@ -96,6 +118,8 @@ class ModelConfig(Section):
         return self
 
     def _impossible(self) -> Iterable[str]:
+        if self.variational_dropout and not self.dropout:
+            yield "variational_dropout says how dropout is drawn, found dropout = 0"
         attends = self.attention != "none"
         if self.input_feeding and not attends:
             yield "input_feeding needs an attention, found attention = none"

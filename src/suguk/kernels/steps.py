@@ -36,6 +36,7 @@ class Steps:
         kind = device.type
         self.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         self._shared: dict[tuple[str, int], tuple[Tensor, Shared]] = {}
+        self._held: dict[tuple[str, int], tuple[object, Tensor]] = {}
 
     def __enter__(self) -> "Steps":
         self._token = _current.set(self)
@@ -54,6 +55,13 @@ class Steps:
         if found is None:
             found = key, Shared(*make(), self.count, self.dtype)
             self._shared[use, id(key)] = found
+        return found[1]
+
+    def held(self, use: str, key: object, make: Callable[[], Tensor]) -> Tensor:
+        """What is made for `key` and this use at the first step."""
+        found = self._held.get((use, id(key)))
+        if found is None:
+            found = self._held[use, id(key)] = key, make()
         return found[1]
 
 
@@ -156,6 +164,12 @@ class _Multiply(torch.autograd.Function):
 def _now() -> Steps | None:
     """The loop under way in this thread. Export cannot trace a ContextVar, and never is in a loop."""
     return None if torch.compiler.is_compiling() else _current.get()
+
+
+def held(use: str, key: object, make: Callable[[], Tensor]) -> Tensor:
+    """What `make` returns: inside a loop the same tensor at every step, outside of one a new one at every call."""
+    steps = _now()
+    return make() if steps is None else steps.held(use, key, make)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from suguk.model.attention import (
     PredictiveWindow,
 )
 from suguk.model.bridge import CopyBridge, LinearBridge, ZeroBridge
-from suguk.model.cells import Stack
+from suguk.model.cells import Habits, Stack
 from suguk.model.decoder import Decoder
 from suguk.model.encoder import Encoder
 from suguk.model.heads import TokenHead
@@ -38,8 +38,17 @@ def build(config: ModelConfig, source_size: int, target_size: int, *, seed: int 
 
 
 def _assemble(config: ModelConfig, source_size: int, target_size: int) -> Seq2Seq:
-    source = TokenEmbedding(size=source_size, embedding=config.embedding, dropout=config.dropout)
-    target = TokenEmbedding(size=target_size, embedding=config.embedding, dropout=config.dropout)
+    source, target = (
+        TokenEmbedding(
+            size=size,
+            embedding=config.embedding,
+            dropout=config.dropout,
+            variational=config.variational_dropout,
+            words=config.word_dropout,
+            rows=config.embedding_dropout,
+        )
+        for size in (source_size, target_size)
+    )
     if config.tied == "all":
         target.weight = source.weight
     decoder = _decoder(config, target)
@@ -55,6 +64,8 @@ def _assemble(config: ModelConfig, source_size: int, target_size: int) -> Seq2Se
             reverse_source=config.reverse_source,
             residual=config.residual,
             dropout=config.dropout,
+            variational=config.variational_dropout,
+            habits=_habits(config),
         ),
         bridge=_bridge(config),
         # Cho 2014 A.1.1: c = tanh(V h_N); elsewhere the context is the encoder's last state itself.
@@ -67,6 +78,10 @@ def _assemble(config: ModelConfig, source_size: int, target_size: int) -> Seq2Se
             tied=None if config.tied == "none" else target.weight,
         ),
     )
+
+
+def _habits(config: ModelConfig) -> Habits:
+    return Habits(recurrent_dropout=config.recurrent_dropout)
 
 
 def _bridge(config: ModelConfig) -> nn.Module:
@@ -132,7 +147,9 @@ def _decoder(config: ModelConfig, embedding: TokenEmbedding) -> Decoder:
             hidden=hidden,
             layers=layers,
             dropout=config.dropout,
+            variational=config.variational_dropout,
             residual=config.residual,
+            habits=_habits(config),
         )
 
     return Decoder(
@@ -147,4 +164,5 @@ def _decoder(config: ModelConfig, embedding: TokenEmbedding) -> Decoder:
         readout_word=config.readout_word,
         readout_previous=config.readout_state == "previous",
         dropout=config.dropout,
+        variational=config.variational_dropout,
     )

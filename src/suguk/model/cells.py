@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from suguk.kernels import fast, steps
-from suguk.kernels.dropout import dropout
+from suguk.kernels.dropout import scales
 from suguk.kernels.reference import GATES, CellState, Weights
+from suguk.model.dropout import Dropout
 
 
 class Given(NamedTuple):
@@ -22,13 +23,24 @@ class Given(NamedTuple):
     weights: Weights
 
 
+class Habits(NamedTuple):
+    """What all cells of a model do beside the recurrence itself."""
+
+    # Share of the recurrent weights that are zero, drawn once a sequence in training (Merity et al. 2018, §2): the
+    # state is never touched, so whole sequences stay one call.
+    recurrent_dropout: float = 0.0
+
+
+PLAIN = Habits()
+
+
 class Cell(nn.Module):
     """One recurrent layer in one direction. Parameters have PyTorch's names, shapes and gate order."""
 
-    def __init__(self, *, kind: str, inputs: int, hidden: int) -> None:
+    def __init__(self, *, kind: str, inputs: int, hidden: int, habits: Habits = PLAIN) -> None:
         super().__init__()
         gates = GATES[kind] * hidden
-        self.kind, self.hidden = kind, hidden
+        self.kind, self.hidden, self.habits = kind, hidden, habits
         self.weight_ih = nn.Parameter(torch.empty(gates, inputs))
         self.weight_hh = nn.Parameter(torch.empty(gates, hidden))
         self.bias_ih = nn.Parameter(torch.zeros(gates))
@@ -36,7 +48,13 @@ class Cell(nn.Module):
 
     @property
     def weights(self) -> Weights:
-        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        hh: Tensor = self.weight_hh
+        if self.training and self.habits.recurrent_dropout:
+            hh = steps.held("recurrent dropout", self, self._dropped)
+        return Weights(self.weight_ih, hh, self.bias_ih, self.bias_hh)
+
+    def _dropped(self) -> Tensor:
+        return self.weight_hh * scales(self.weight_hh.detach(), self.habits.recurrent_dropout)
 
     def initial(self, like: Tensor, batch: int) -> CellState:
         """Zeros, each [B, H], of `like`'s type and device."""
@@ -76,12 +94,17 @@ class Stack(nn.Module):
         hidden: int,
         layers: int,
         dropout: float = 0.0,
+        variational: bool = False,
         residual: bool = False,
+        habits: Habits = PLAIN,
     ) -> None:
         super().__init__()
         sizes = [inputs] + [hidden] * (layers - 1)
-        self.layers = nn.ModuleList(Cell(kind=kind, inputs=size, hidden=hidden) for size in sizes)
-        self.dropout, self.residual = dropout, residual
+        self.layers = nn.ModuleList(
+            Cell(kind=kind, inputs=size, hidden=hidden, habits=habits) for size in sizes
+        )
+        self.dropouts = nn.ModuleList(Dropout(dropout, variational=variational) for _ in sizes[1:])
+        self.residual = residual
 
     @property
     def first(self) -> Cell:
@@ -105,7 +128,7 @@ class Stack(nn.Module):
         x: Tensor | None = inputs
         last: list[CellState] = []
         for layer, state in zip(self.layers, states, strict=True):
-            below = x if x is None or not last else dropout(x, self.dropout, self.training)
+            below = x if x is None or not last else self.dropouts[len(last) - 1](x)
             if whole:
                 x, new = layer.sequence(below, None, state)  # type: ignore[operator]
             else:

@@ -17,11 +17,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from suguk.kernels.dropout import dropout
 from suguk.kernels.reference import CellState, Weights
 from suguk.kernels.steps import Steps
 from suguk.model.attention import Attention
 from suguk.model.cells import Given, Stack
+from suguk.model.dropout import Dropout
 from suguk.model.inputs import TokenEmbedding
 from suguk.model.memory import Memory, State
 
@@ -43,13 +43,14 @@ class Decoder(nn.Module):
         readout_word: bool = False,
         readout_previous: bool = False,
         dropout: float = 0.0,
+        variational: bool = False,
     ) -> None:
         super().__init__()
         self.embedding, self.below, self.above = embedding, below, above
         self.attention, self.attend, self.readout = attention, attend, readout
         self.context_every_step, self.input_feeding = context_every_step, input_feeding
         self.readout_word, self.readout_previous = readout_word, readout_previous
-        self.dropout = dropout
+        self.dropout_between, self.dropout = (Dropout(dropout, variational=variational) for _ in range(2))
 
     def start(self, memory: Memory) -> State:
         """The state before the first word, one hypothesis a row (Q = 1); fed back is zero (Luong 2015 §3.3)."""
@@ -162,7 +163,8 @@ class Decoder(nn.Module):
         return torch.cat([part.to(parts[0].dtype) for part in parts], dim=-1) if len(parts) > 1 else parts[0]
 
     def _between(self, y: Tensor, context: Tensor) -> Tensor:
-        return dropout(torch.cat([y, context.to(y.dtype)], dim=-1), self.dropout, self.training)
+        found: Tensor = self.dropout_between(torch.cat([y, context.to(y.dtype)], dim=-1))
+        return found
 
     def _readout(self, state: Tensor, context: Tensor, word: Tensor) -> Tensor:
         parts = [state]
@@ -171,4 +173,5 @@ class Decoder(nn.Module):
         if self.readout_word:
             parts.append(word.to(state.dtype))
         inputs = torch.cat(parts, dim=-1) if len(parts) > 1 else state
-        return dropout(self.readout(inputs), self.dropout, self.training)
+        found: Tensor = self.dropout(self.readout(inputs))
+        return found

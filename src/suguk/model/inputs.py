@@ -3,18 +3,37 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from suguk.kernels.dropout import dropout
+from suguk.model.dropout import Dropout, drop_rows, drop_words
 
 
 class TokenEmbedding(nn.Module):
-    """Rows of a table, with dropout. ids: [...] integers → [..., E]."""
+    """Rows of a table, with dropout. ids: [B, T] integers → [B, T, E].
 
-    def __init__(self, *, size: int, embedding: int, dropout: float = 0.0) -> None:
+    words: in training, share of words that are read as `<unk>` (Bowman et al. 2016, §3.1); rows: share of the table's
+    rows that are zero, drawn once for all places where a word stands (Gal and Ghahramani 2016, §4.2).
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        embedding: int,
+        dropout: float = 0.0,
+        variational: bool = False,
+        words: float = 0.0,
+        rows: float = 0.0,
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(
             nn.init.normal_(nn.Parameter(Tensor(size, embedding)), std=embedding**-0.5)
         )
-        self.dropout = dropout
+        self.dropout, self.words, self.rows = Dropout(dropout, variational=variational), words, rows
 
     def forward(self, ids: Tensor) -> Tensor:
-        return dropout(F.embedding(ids, self.weight), self.dropout, self.training)
+        if self.training and self.words:
+            ids = drop_words(ids, self.words)
+        x = F.embedding(ids, self.weight)
+        if self.training and self.rows:
+            x = x * drop_rows(self.weight, ids, self.rows)
+        found: Tensor = self.dropout(x)
+        return found
