@@ -37,6 +37,7 @@ KINDS: dict[str, list[Any]] = {
     "readout_word": [False, True],
     "readout_state": ["current", "previous"],
     "tied": ["none", "target", "all"],
+    "layer_norm": [False, True],
 }
 SETTINGS = st.fixed_dictionaries({key: st.sampled_from(values) for key, values in KINDS.items()})
 

@@ -173,8 +173,9 @@ def test_gradients_of_forcing_are_those_of_stepping(composition: dict[str, Any])
     narrow = model.float()
     total = narrow.loss(*RAGGED).total
     small = torch.autograd.grad(total, list(narrow.parameters()))
+    within = 1e-4 if composition["layer_norm"] else 1e-5  # sums over their small deviations
     for a, b in zip(small, gradients[1], strict=True):
-        assert (a - b).abs().max() <= 1e-5 * b.abs().max().clamp(min=1)
+        assert (a - b).abs().max() <= within * b.abs().max().clamp(min=1)
 
 
 @pytest.mark.parametrize("cell", GATES)

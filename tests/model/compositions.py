@@ -32,6 +32,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "readout_word": (False, True),
     "readout_state": ("current", "previous"),
     "tied": ("none", "target", "all"),
+    "zoneout": (0.0, 0.0, 0.2),
+    "zoneout_cell": (0.0, 0.0, 0.4),
+    "layer_norm": (False, False, True),
 }
 
 

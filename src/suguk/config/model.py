@@ -103,6 +103,17 @@ class ModelConfig(Section):
         lt=1,
         description="share of the embedding tables' rows set to zero, drawn once a batch (Gal and Ghahramani 2016)",
     )
+    zoneout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="probability that a unit of h keeps its old value at a step; their mean when the model answers "
+        "(Krueger et al. 2017)",
+    )
+    zoneout_cell: float = Field(0.0, ge=0, lt=1, description="the same for the LSTM's c")
+    layer_norm: bool = Field(
+        False, description="normalise the sums of lstm and gru cells at every step (Ba et al. 2016)"
+    )
     init: Literal["xavier", "uniform", "normal"] = Field(
         "xavier",
         description="xavier (recurrent matrices orthogonal, forget bias 1), uniform in ±init_scale, or normal with "
@@ -120,6 +131,10 @@ class ModelConfig(Section):
     def _impossible(self) -> Iterable[str]:
         if self.variational_dropout and not self.dropout:
             yield "variational_dropout says how dropout is drawn, found dropout = 0"
+        if self.zoneout_cell and self.cell != "lstm":
+            yield f"zoneout_cell is of the c of an lstm, found cell = {self.cell}; use zoneout"
+        if self.layer_norm and self.cell not in ("lstm", "gru"):
+            yield f"layer_norm is made for lstm and gru, found cell = {self.cell}"
         attends = self.attention != "none"
         if self.input_feeding and not attends:
             yield "input_feeding needs an attention, found attention = none"

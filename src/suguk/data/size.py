@@ -42,7 +42,8 @@ def memory(config: Config, source_size: int, target_size: int, source_length: fl
 
 
 def _cell(config: ModelConfig, inputs: int, hidden: int) -> int:
-    return GATES[config.cell] * hidden * (inputs + hidden + 2)
+    norms = 2 * GATES[config.cell] + (2 if config.cell == "lstm" else 0) if config.layer_norm else 0
+    return hidden * (GATES[config.cell] * (inputs + hidden + 2) + norms)
 
 
 def _encoder(config: ModelConfig) -> int:

@@ -121,7 +121,7 @@ class Shared:
         if self.matrix.dim() == 3:  # [T, B, Q, O] → [B, O, T·Q]
             # In float32 or wider: small products, of another shape in nearly every batch, and in bfloat16 on a CPU
             # code is made and kept for every shape.
-            left, right = _wide(dy.permute(1, 3, 0, 2).flatten(2)), _wide(x.transpose(0, 1).flatten(1, 2))
+            left, right = wide(dy.permute(1, 3, 0, 2).flatten(2)), wide(x.transpose(0, 1).flatten(1, 2))
             found = left.new_empty(*left.shape[:2], right.shape[2])
             return (torch.bmm(left, right, out=found),)  # `out`: else autocast would make it bfloat16 again
         dy = dy.flatten(0, -2)
@@ -213,11 +213,12 @@ def cell(
         return reference.step(kind, sum(parts[1:], parts[0]), state, weights)
     if kind in ("lstm", "rnn"):
         gates = _gates(steps, given, inputs, state[0], weights)
-        return (torch.tanh(gates),) if kind == "rnn" else lstm.step(gates, _wide(state[1]))
-    return (_gru(steps, kind, given, inputs, _wide(state[0]), weights),)
+        return (torch.tanh(gates),) if kind == "rnn" else lstm.step(gates, wide(state[1]))
+    return (_gru(steps, kind, given, inputs, wide(state[0]), weights),)
 
 
-def _wide(state: Tensor) -> Tensor:
+def wide(state: Tensor) -> Tensor:
+    """In float32, or float64 as it is."""
     return state if state.dtype == torch.float64 else state.float()
 
 

@@ -81,7 +81,12 @@ def _assemble(config: ModelConfig, source_size: int, target_size: int) -> Seq2Se
 
 
 def _habits(config: ModelConfig) -> Habits:
-    return Habits(recurrent_dropout=config.recurrent_dropout)
+    parts = (config.zoneout, config.zoneout_cell) if config.cell == "lstm" else (config.zoneout,)
+    return Habits(
+        recurrent_dropout=config.recurrent_dropout,
+        zoneout=parts if any(parts) else (),
+        layer_norm=config.layer_norm,
+    )
 
 
 def _bridge(config: ModelConfig) -> nn.Module:
