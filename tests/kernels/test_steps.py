@@ -60,6 +60,19 @@ def test_attention_s_products_with_one_tensor_as_keys_and_values(queries: int) -
     close(run(loop=True), run(loop=False), 1e-10)
 
 
+def test_products_of_several_heads() -> None:
+    torch.manual_seed(0)
+    keys, values = drawn(B, 3, S, IN), drawn(B, 3, S, OUT)
+    xs = [drawn(B, 3, Q, IN) for _ in range(T)]
+
+    def run(loop: bool) -> tuple[Tensor, ...]:
+        with Steps(T, keys.device) if loop else torch.enable_grad():
+            outputs = torch.stack([mix(torch.softmax(scores(x, keys), -1), values) for x in xs])
+        return outputs, *torch.autograd.grad((outputs**2).sum(), [keys, values, *xs])
+
+    close(run(loop=True), run(loop=False), 1e-10)
+
+
 def weights_of(kind: str, inputs: int) -> Weights:
     gates = GATES[kind] * H
     return Weights(drawn(gates, inputs), drawn(gates, H), drawn(gates), drawn(gates))

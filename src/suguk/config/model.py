@@ -54,6 +54,12 @@ class ModelConfig(Section):
     local_score: Literal["dot", "general", "additive"] = Field(
         "general", description="score inside local attention"
     )
+    attention_heads: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="heads of attention, each with a part of the units and weights of its own (Vaswani et al. 2017)",
+    )
     input_feeding: bool = Field(
         False, description="feed the attentional vector into the next step (needs attend = after: Luong 2015)"
     )
@@ -169,8 +175,19 @@ class ModelConfig(Section):
             )
         local = self.attention in ("local-m", "local-p")
         kind = self.local_score if local else self.attention
-        if kind in ("dot", "scaled-dot") and width != self.hidden:
+        if self.attention_heads > 1:
+            yield from self._impossible_heads(kind)
+        elif kind in ("dot", "scaled-dot") and width != self.hidden:
             yield f"a dot score needs encoder states as wide as hidden ({self.hidden}), found {width}; use general"
+
+    def _impossible_heads(self, kind: str) -> Iterable[str]:
+        if kind in ("none", "location"):
+            yield f"attention_heads needs a score of queries and keys, found attention = {kind}"
+        inner = (self.attention_size or self.hidden) if kind == "additive" else self.hidden
+        name = "attention_size" if kind == "additive" and self.attention_size else "hidden"
+        for what, size in ((name, inner), ("the width of an encoder state", self.annotation_size)):
+            if size % self.attention_heads:
+                yield f"attention_heads has to divide {what} ({size}), found attention_heads = {self.attention_heads}"
 
     @property
     def directions(self) -> int:

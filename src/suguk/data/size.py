@@ -71,7 +71,10 @@ def _attention(config: ModelConfig) -> int:
         "general": width * hidden,
         "additive": size * (hidden + width + 1),
         "location": hidden * config.attention_positions,
-    }.get(config.local_score if local else config.attention, 0)
+    }.get(kind := config.local_score if local else config.attention, 0)
+    if config.attention_heads > 1:
+        score = hidden * (hidden + width) if kind in ("dot", "scaled-dot") else score
+        score += 2 * width**2
     return score + (hidden * (hidden + 1) if config.attention == "local-p" else 0)
 
 

@@ -32,7 +32,7 @@ class _Energies(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
         wide = torch.promote_types(query.dtype, torch.float32)
         ctx.save_for_backward(query, keys, v)
-        found = query.new_empty(*query.shape[:2], keys.shape[1], dtype=wide)
+        found = query.new_empty(*query.shape[:2], keys.shape[1], *v.shape[1:], dtype=wide)
         for rows, inner in _inner(query, keys, wide):
             torch.matmul(inner, v.to(wide), out=found[rows])
         return found
@@ -43,18 +43,22 @@ class _Energies(torch.autograd.Function):
         query, keys, v = ctx.saved_tensors
         d_query, d_keys = (torch.empty_like(part, dtype=d.dtype) for part in (query, keys))
         d_v = torch.zeros_like(v, dtype=d.dtype)
+        v = v.to(d.dtype)
+        several = v.dim() == 2
         for rows, inner in _inner(query, keys, d.dtype):
-            d_v.addmv_(inner.flatten(0, -2).t(), d[rows].flatten())
-            # d/dx tanh(x) = 1 - tanh²; v is multiplied in last, where the sums have made everything smaller
-            slope = inner.mul_(inner).neg_().add_(1).mul_(d[rows].unsqueeze(-1))
+            flat = inner.flatten(0, -2).t()
+            if several:
+                d_v.addmm_(flat, d[rows].flatten(0, 2))
+            else:
+                d_v.addmv_(flat, d[rows].flatten())
+            # d/dx tanh(x) = 1 - tanh²; one v is multiplied in last, where the sums have made everything smaller
+            towards = d[rows] @ v.t() if several else d[rows].unsqueeze(-1)
+            slope = inner.mul_(inner).neg_().add_(1).mul_(towards)
             torch.sum(slope, 2, out=d_query[rows])
             torch.sum(slope, 1, out=d_keys[rows])
-        v = v.to(d.dtype)
-        return (
-            d_query.mul_(v).to(query.dtype),
-            d_keys.mul_(v).to(keys.dtype),
-            d_v.to(ctx.saved_tensors[2].dtype),
-        )
+        if not several:
+            d_query, d_keys = d_query.mul_(v), d_keys.mul_(v)
+        return d_query.to(query.dtype), d_keys.to(keys.dtype), d_v.to(ctx.saved_tensors[2].dtype)
 
 
 def _inner(query: Tensor, keys: Tensor, wide: torch.dtype) -> Iterator[tuple[slice, Tensor]]:

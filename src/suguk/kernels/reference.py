@@ -105,7 +105,10 @@ def sequence(
 
 
 def additive(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
-    """v · tanh(q + k) for every pair (Bahdanau 2014, A.1.2). query: [B, Q, A]; keys: [B, S, A]; v: [A] → [B, Q, S]."""
+    """v · tanh(q + k) for every pair (Bahdanau 2014, A.1.2).
+
+    query: [B, Q, A]; keys: [B, S, A]; v: [A] → [B, Q, S], or N of them, [A, N] → [B, Q, S, N].
+    """
     inner = torch.tanh(query.unsqueeze(2) + keys.unsqueeze(1))  # [B, Q, S, A]
     return torch.matmul(inner, v.to(inner.dtype))
 

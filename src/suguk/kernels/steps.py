@@ -181,19 +181,28 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def scores(query: Tensor, keys: Tensor) -> Tensor:
-    """query · key for every pair. query: [B, Q, A]; keys: [B, S, A] → [B, Q, S]."""
+    """query · key for every pair. query: [B, Q, A]; keys: [B, S, A] → [B, Q, S]. All may have heads, [B, N, …]."""
     steps = _now()
     if steps is None:
-        return torch.bmm(query, keys.transpose(1, 2))
-    return steps.shared("scores", keys, lambda: (keys, None))(query)
+        product = torch.bmm if keys.dim() == 3 else torch.matmul
+        return product(query, keys.transpose(-1, -2))
+    found = steps.shared("scores", keys, lambda: (_rows(keys), None))(_rows(query))
+    return found if query.dim() == 3 else torch.unflatten(found, 0, query.shape[:2])
 
 
 def mix(weights: Tensor, values: Tensor) -> Tensor:
-    """Σ_s weight_s · value_s. weights: [B, Q, S]; values: [B, S, C] → [B, Q, C]."""
+    """Σ_s weight_s · value_s. weights: [B, Q, S]; values: [B, S, C] → [B, Q, C]. All may have heads, [B, N, …]."""
     steps = _now()
     if steps is None:
-        return torch.bmm(weights.to(values.dtype), values)
-    return steps.shared("mix", values, lambda: (values.transpose(1, 2), None))(weights)
+        product = torch.bmm if values.dim() == 3 else torch.matmul
+        return product(weights.to(values.dtype), values)
+    found = steps.shared("mix", values, lambda: (_rows(values).transpose(1, 2), None))(_rows(weights))
+    return found if weights.dim() == 3 else torch.unflatten(found, 0, weights.shape[:2])
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Every head as a row of its own: [B, N, Q, A] → [B · N, Q, A]."""
+    return x if x.dim() == 3 else x.flatten(0, 1)
 
 
 def cell(

@@ -20,6 +20,7 @@ from suguk.model.encoder import Encoder
 from suguk.model.heads import TokenHead
 from suguk.model.initialise import initialise
 from suguk.model.inputs import TokenEmbedding
+from suguk.model.multihead import AdditiveHeads, MultiHeadAttention, ProductHeads
 from suguk.model.readout import LinearReadout, MaxoutReadout, TanhReadout
 from suguk.model.seq2seq import Seq2Seq
 
@@ -110,7 +111,12 @@ def _attention(config: ModelConfig) -> Attention | None:
     kind = config.local_score if local else config.attention
     hidden, width = config.hidden, config.annotation_size
     score: nn.Module
-    if kind in ("dot", "scaled-dot"):
+    heads = config.attention_heads
+    if heads > 1 and kind == "additive":
+        score = AdditiveHeads(hidden=hidden, values=width, size=config.attention_size or hidden, heads=heads)
+    elif heads > 1:
+        score = ProductHeads(kind=kind, hidden=hidden, values=width, heads=heads)
+    elif kind in ("dot", "scaled-dot"):
         score = DotScore(hidden=hidden, scaled=kind == "scaled-dot")
     elif kind == "general":
         score = GeneralScore(hidden=hidden, values=width)
@@ -123,6 +129,8 @@ def _attention(config: ModelConfig) -> Attention | None:
         window = MonotonicWindow(window=config.attention_window)
     elif config.attention == "local-p":
         window = PredictiveWindow(hidden=hidden, window=config.attention_window)
+    if heads > 1:
+        return MultiHeadAttention(score=score, values=width, heads=heads, window=window)
     return Attention(score=score, window=window)
 
 

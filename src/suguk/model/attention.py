@@ -138,16 +138,27 @@ class Attention(nn.Module):
         keys: Tensor = self.score.prepare(values)  # type: ignore[operator]
         return keys
 
+    def contents(self, values: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """What contexts are made of, where that is not the encoder states themselves: see `MultiHeadAttention`."""
+        return ()
+
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> tuple[Tensor, Tensor]:
         """query: [B, Q, H]; position: [B, Q], the target positions. Returns context [B, Q, C], weights [B, Q, S]."""
         energies: Tensor = self.score(query, memory.keys)
+        weights = self.weigh(energies, *self.seen(query, memory, position))
+        return mix(weights, memory.values), weights
+
+    def seen(self, query: Tensor, memory: Memory, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Where a query may look, and the window's factor on the weights: each [B, Q, S], or [B, 1, S]."""
         seen = memory.mask.unsqueeze(1)
-        factor = None
-        if self.window is not None:
-            inside, factor = self.window(query, memory.mask, position)
-            seen = seen & inside
+        if self.window is None:
+            return seen, None
+        inside, factor = self.window(query, memory.mask, position)
+        return seen & inside, factor
+
+    @staticmethod
+    def weigh(energies: Tensor, seen: Tensor, factor: Tensor | None) -> Tensor:
+        """Softmax over what is seen, times the factor. energies: [..., Q, S]."""
         wide = energies if energies.dtype == torch.float64 else energies.float()
         weights = torch.softmax(wide.masked_fill(~seen, -torch.inf), dim=-1)
-        if factor is not None:
-            weights = weights * factor
-        return mix(weights, memory.values), weights
+        return weights if factor is None else weights * factor

@@ -30,7 +30,9 @@ class Seq2Seq(nn.Module):
         attention = self.decoder.attention
         keys = encoded.states if attention is None else attention.prepare(encoded.states)
         top = (context, *encoded.last[-1][1:])  # the decoder starts from the context too: h'_0 = tanh(V' c)
-        return Memory(keys, encoded.states, encoded.mask, context, self.bridge((*encoded.last[:-1], top)))
+        initial = self.bridge((*encoded.last[:-1], top))
+        contents = () if attention is None else attention.contents(encoded.states)
+        return Memory(keys, encoded.states, encoded.mask, context, initial, contents)
 
     def start(self, memory: Memory) -> State:
         """Before the first word: see `Decoder.start`."""
