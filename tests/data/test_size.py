@@ -39,6 +39,7 @@ KINDS: dict[str, list[Any]] = {
     "tied": ["none", "target", "all"],
     "layer_norm": [False, True],
     "attention_heads": [1, 1, 2, 3],
+    "coverage": [False, True],
 }
 SETTINGS = st.fixed_dictionaries({key: st.sampled_from(values) for key, values in KINDS.items()})
 

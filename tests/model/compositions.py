@@ -36,6 +36,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "zoneout_cell": (0.0, 0.0, 0.4),
     "layer_norm": (False, False, True),
     "attention_heads": (1, 1, 2, 3),
+    "coverage": (False, False, True),
 }
 
 

@@ -60,6 +60,10 @@ class ModelConfig(Section):
         le=64,
         description="heads of attention, each with a part of the units and weights of its own (Vaswani et al. 2017)",
     )
+    coverage: bool = Field(
+        False,
+        description="additive attention knows how much each source position was looked at so far (See et al. 2017)",
+    )
     input_feeding: bool = Field(
         False, description="feed the attentional vector into the next step (needs attend = after: Luong 2015)"
     )
@@ -175,6 +179,10 @@ class ModelConfig(Section):
             )
         local = self.attention in ("local-m", "local-p")
         kind = self.local_score if local else self.attention
+        if self.coverage and self.attention != "additive":
+            yield f"coverage enters attention = additive, found attention = {self.attention}"
+        if self.coverage and self.attention_heads > 1:
+            yield f"coverage is of one head, found attention_heads = {self.attention_heads}"
         if self.attention_heads > 1:
             yield from self._impossible_heads(kind)
         elif kind in ("dot", "scaled-dot") and width != self.hidden:

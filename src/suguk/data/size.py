@@ -69,7 +69,7 @@ def _attention(config: ModelConfig) -> int:
     size = config.attention_size or hidden
     score = {
         "general": width * hidden,
-        "additive": size * (hidden + width + 1),
+        "additive": size * (hidden + width + 1 + config.coverage),
         "location": hidden * config.attention_positions,
     }.get(kind := config.local_score if local else config.attention, 0)
     if config.attention_heads > 1:

@@ -7,6 +7,7 @@ from suguk.config import ModelConfig
 from suguk.model.attention import (
     AdditiveScore,
     Attention,
+    CoverageScore,
     DotScore,
     GeneralScore,
     LocationScore,
@@ -121,7 +122,8 @@ def _attention(config: ModelConfig) -> Attention | None:
     elif kind == "general":
         score = GeneralScore(hidden=hidden, values=width)
     elif kind == "additive":
-        score = AdditiveScore(hidden=hidden, values=width, size=config.attention_size or hidden)
+        form = CoverageScore if config.coverage else AdditiveScore
+        score = form(hidden=hidden, values=width, size=config.attention_size or hidden)
     else:
         score = LocationScore(hidden=hidden, positions=config.attention_positions)
     window: nn.Module | None = None
@@ -178,4 +180,5 @@ def _decoder(config: ModelConfig, embedding: TokenEmbedding) -> Decoder:
         readout_previous=config.readout_state == "previous",
         dropout=config.dropout,
         variational=config.variational_dropout,
+        coverage=config.coverage,
     )

@@ -44,12 +44,14 @@ class Decoder(nn.Module):
         readout_previous: bool = False,
         dropout: float = 0.0,
         variational: bool = False,
+        coverage: bool = False,
     ) -> None:
         super().__init__()
         self.embedding, self.below, self.above = embedding, below, above
         self.attention, self.attend, self.readout = attention, attend, readout
         self.context_every_step, self.input_feeding = context_every_step, input_feeding
         self.readout_word, self.readout_previous = readout_word, readout_previous
+        self.coverage = coverage
         self.dropout_between, self.dropout = (Dropout(dropout, variational=variational) for _ in range(2))
 
     def start(self, memory: Memory) -> State:
@@ -58,7 +60,9 @@ class Decoder(nn.Module):
         values = memory.values
         size = int(self.readout.size)  # type: ignore[arg-type]
         feed = (values.new_zeros(values.shape[0], 1, size),) if self.input_feeding else ()
-        return State(cells, feed, torch.zeros_like(memory.mask[:, :1], dtype=torch.long))
+        position = torch.zeros_like(memory.mask[:, :1], dtype=torch.long)
+        covered = (torch.zeros_like(memory.mask, dtype=values.dtype).unsqueeze(1),) if self.coverage else ()
+        return State(cells, feed, position, covered)
 
     def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """One step of every hypothesis. token: [B, Q], the previous words.
@@ -68,7 +72,7 @@ class Decoder(nn.Module):
         word = self.embedding(token)
         y, context, weights, cells = self._cells(word, None, state, memory)
         readout = self._readout(self._seen(y, state), context, word)
-        return readout, self._next(state, cells, readout), weights
+        return readout, self._next(state, cells, readout, weights), weights
 
     def _cells(
         self, word: Tensor, given: Given | None, state: State, memory: Memory
@@ -79,12 +83,12 @@ class Decoder(nn.Module):
         """
         context, weights = self._nothing(memory, word)
         if self.attention is not None and self.attend == "before":
-            context, weights = self.attention(state.cells[-1][0], memory, state.position)
+            context, weights = self.attention(state.cells[-1][0], memory, state.position, *state.covered)
         x = self._cell_input([word] if given is None else [], context, state.feed)
         depth = len(self.below.layers)
         y, cells = self.below(x, state.cells[:depth], given)
         if self.attention is not None and self.attend != "before":
-            context, weights = self.attention(y, memory, state.position)
+            context, weights = self.attention(y, memory, state.position, *state.covered)
         if self.above is not None:
             y, upper = self.above(self._between(y, context), state.cells[depth:])
             cells = cells + upper
@@ -94,9 +98,11 @@ class Decoder(nn.Module):
         """The state that the readout sees."""
         return state.cells[-1][0] if self.readout_previous else y
 
-    def _next(self, state: State, cells: tuple[CellState, ...], readout: Tensor | None) -> State:
+    def _next(
+        self, state: State, cells: tuple[CellState, ...], readout: Tensor | None, weights: Tensor
+    ) -> State:
         feed = () if readout is None or not self.input_feeding else (readout,)
-        return State(cells, feed, state.position + 1)
+        return State(cells, feed, state.position + 1, tuple(sum_ + weights for sum_ in state.covered))
 
     def forward(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Teacher forcing. inputs: [B, T], `<sos>` and the target without its last token.
@@ -106,7 +112,7 @@ class Decoder(nn.Module):
         looks_back = self.attention is not None and self.attend == "before"
         # The previous state is the cell's own; a residual stack at once only gives its sums.
         inside = self.readout_previous and (self.above or self.below).residual
-        if self.input_feeding or looks_back or inside:
+        if self.input_feeding or looks_back or inside or self.coverage:
             return self._stepwise(inputs, memory)
         return self._at_once(inputs, memory)
 
@@ -129,7 +135,7 @@ class Decoder(nn.Module):
             seen = self._seen(y, state)
             readout = self._readout(seen, context, word) if self.input_feeding else None
             yield (seen if readout is None else readout), context, weights
-            state = self._next(state, cells, readout)
+            state = self._next(state, cells, readout, weights)
 
     def _at_once(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         word = self.embedding(inputs)

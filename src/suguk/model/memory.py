@@ -28,3 +28,4 @@ class State(NamedTuple):
     cells: tuple[CellState, ...]  # one a layer, each [B, Q, H]
     feed: tuple[Tensor, ...]  # the attentional vector [B, Q, R] with input feeding, else nothing
     position: Tensor  # [B, Q] index of the target position to come
+    covered: tuple[Tensor, ...] = ()  # the sum of all weights so far [B, Q, S] with coverage, else nothing

@@ -67,11 +67,15 @@ class MultiHeadAttention(Attention):
         """[B, N, S, C / N]."""
         return (_apart(self.w_v(values), self.heads),)
 
-    def forward(self, query: Tensor, memory: Memory, position: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, memory: Memory, position: Tensor, *covered: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """As `Attention.forward`; the weights [B, Q, S] are the mean of the heads' weights."""
         seen, factor = self.seen(query, memory, position)
         weights = self.weigh(
-            self.score(query, memory.keys), seen.unsqueeze(1), None if factor is None else factor.unsqueeze(1)
+            self.score(query, memory.keys, *covered),
+            seen.unsqueeze(1),
+            None if factor is None else factor.unsqueeze(1),
         )
         found = mix(weights, memory.contents[0]).transpose(1, 2).flatten(2)
         return linear(found, self.w_o.weight), weights.mean(1)
