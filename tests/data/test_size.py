@@ -26,7 +26,7 @@ KINDS: dict[str, list[Any]] = {
     "bridge": ["copy", "zero", "linear", "backward"],
     "attention": ["none", "dot", "scaled-dot", "general", "additive", "location", "local-m", "local-p"],
     "attend": ["before", "between", "after"],
-    "attention_size": [None, 11],
+    "attention_size": [None, 12],
     "attention_positions": [13],
     "local_score": ["dot", "general", "additive"],
     "input_feeding": [False, True],
@@ -37,6 +37,9 @@ KINDS: dict[str, list[Any]] = {
     "readout_word": [False, True],
     "readout_state": ["current", "previous"],
     "tied": ["none", "target", "all"],
+    "layer_norm": [False, True],
+    "attention_heads": [1, 1, 2, 3],
+    "coverage": [False, True],
 }
 SETTINGS = st.fixed_dictionaries({key: st.sampled_from(values) for key, values in KINDS.items()})
 

@@ -51,6 +51,41 @@ def test_a_gated_mean_is_no_larger_than_what_it_mixes() -> None:
     assert Scope(graph(*nodes, one=1.0, old=[3.0])).bound("y") == 3
 
 
+def test_a_mean_with_constant_shares_is_no_larger_than_what_it_mixes() -> None:
+    """Zoneout's expectation; in single precision some shares add up to a little more than one."""
+    nodes: list[Node] = [
+        ("Tanh", ["x"], "new"), ("Sigmoid", ["x"], "old"), ("Mul", ["old", "z"], "kept"),
+        ("Mul", ["new", "rest"], "taken"), ("Add", ["kept", "taken"], "y"),
+    ]  # fmt: skip
+    assert Scope(graph(*nodes, z=0.15, rest=np.float32(1 - 0.15))).bound("y") == 1
+    assert Scope(graph(*nodes, z=0.5, rest=0.6)).bound("y") > 1
+
+
+def test_what_a_scan_carries_and_gives() -> None:
+    """One state h and one input a step; given: the last state, each state, and each sum of state and input."""
+
+    def scan(begins: float) -> Scope:
+        made = [
+            helper.make_node("Tanh", ["sum"], ["next"]),
+            helper.make_node("Add", ["h", "a"], ["sum"]),
+            helper.make_node("Identity", ["next"], ["each"]),
+        ]
+        given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("h", "a")]
+        back = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("next", "each", "sum")
+        ]
+        body = helper.make_graph([made[1], made[0], made[2]], "body", given, back)
+        node = helper.make_node(
+            "Scan", ["first", "inputs"], ["last", "all", "sums"], body=body, num_scan_inputs=1
+        )
+        main = graph(("Identity", ["x"], "y"), first=[begins], inputs=[[3.0], [-5.0]])
+        main.node.append(node)
+        return Scope(main)
+
+    assert [scan(0.0).bound(name) for name in ("last", "all", "sums")] == [1, 1, 6]
+    assert [scan(2.0).bound(name) for name in ("last", "all", "sums")] == [2, 1, 7]
+
+
 def loop(body: list[Node], begins: float, **constants: Any) -> Scope:
     """A loop that carries h; x comes from outside."""
     made = [helper.make_node(node[0], node[1], [node[2]]) for node in body]

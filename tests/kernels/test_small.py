@@ -36,6 +36,42 @@ def test_additive_gradcheck() -> None:
     assert torch.autograd.gradcheck(additive.energies, drawn(2, torch.float64))
 
 
+@pytest.mark.parametrize("chunk", [1, 2**18])
+def test_additive_of_several_heads(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(additive, "CHUNK", chunk)
+    query, keys, _ = drawn(2, torch.float64)
+    v = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    results = []
+    for function in (additive.energies, reference.additive):
+        found = function(query, keys, v)
+        results.append((found, *torch.autograd.grad((found**2).sum(), (query, keys, v))))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    assert found.shape == (5, 2, 3, 3)
+    for head in range(3):
+        torch.testing.assert_close(found[..., head], reference.additive(query, keys, v[:, head]))
+
+
+@pytest.mark.parametrize("chunk", [1, 2**18])
+@pytest.mark.parametrize("heads", [None, 3])
+def test_additive_with_coverage(monkeypatch: pytest.MonkeyPatch, heads: int | None, chunk: int) -> None:
+    monkeypatch.setattr(additive, "CHUNK", chunk)
+    query, keys, v = drawn(2, torch.float64)
+    if heads:
+        v = torch.randn(7, heads, dtype=torch.float64, requires_grad=True)
+    covered = torch.rand(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    parts = (query, keys, v, covered, w)
+    results = []
+    for function in (additive.energies, reference.additive):
+        found = function(*parts)
+        results.append((found, *torch.autograd.grad((found**2).sum(), parts)))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    inner = torch.tanh(query[1, 1] + keys[1, 2] + covered[1, 1, 2] * w)
+    torch.testing.assert_close(found[1, 1, 2], inner @ v)
+
+
 def test_additive_in_bfloat16_answers_in_float32() -> None:
     query, keys, v = drawn(2, torch.float32)
     found = additive.energies(query.bfloat16(), keys.bfloat16(), v)

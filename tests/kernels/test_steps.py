@@ -60,6 +60,19 @@ def test_attention_s_products_with_one_tensor_as_keys_and_values(queries: int) -
     close(run(loop=True), run(loop=False), 1e-10)
 
 
+def test_products_of_several_heads() -> None:
+    torch.manual_seed(0)
+    keys, values = drawn(B, 3, S, IN), drawn(B, 3, S, OUT)
+    xs = [drawn(B, 3, Q, IN) for _ in range(T)]
+
+    def run(loop: bool) -> tuple[Tensor, ...]:
+        with Steps(T, keys.device) if loop else torch.enable_grad():
+            outputs = torch.stack([mix(torch.softmax(scores(x, keys), -1), values) for x in xs])
+        return outputs, *torch.autograd.grad((outputs**2).sum(), [keys, values, *xs])
+
+    close(run(loop=True), run(loop=False), 1e-10)
+
+
 def weights_of(kind: str, inputs: int) -> Weights:
     gates = GATES[kind] * H
     return Weights(drawn(gates, inputs), drawn(gates, H), drawn(gates), drawn(gates))
@@ -173,8 +186,9 @@ def test_gradients_of_forcing_are_those_of_stepping(composition: dict[str, Any])
     narrow = model.float()
     total = narrow.loss(*RAGGED).total
     small = torch.autograd.grad(total, list(narrow.parameters()))
+    within = 1e-4 if composition["layer_norm"] else 1e-5  # sums over their small deviations
     for a, b in zip(small, gradients[1], strict=True):
-        assert (a - b).abs().max() <= 1e-5 * b.abs().max().clamp(min=1)
+        assert (a - b).abs().max() <= within * b.abs().max().clamp(min=1)
 
 
 @pytest.mark.parametrize("cell", GATES)

@@ -32,6 +32,11 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "readout_word": (False, True),
     "readout_state": ("current", "previous"),
     "tied": ("none", "target", "all"),
+    "zoneout": (0.0, 0.0, 0.2),
+    "zoneout_cell": (0.0, 0.0, 0.4),
+    "layer_norm": (False, False, True),
+    "attention_heads": (1, 1, 2, 3),
+    "coverage": (False, False, True),
 }
 
 
@@ -67,7 +72,7 @@ def pairs(source_lengths: tuple[int, ...], target_lengths: tuple[int, ...], *, m
 def tiny(**settings: Any) -> Seq2Seq:
     """In float64, every parameter drawn from U(−0.7, 0.7), no dropout active."""
     config = ModelConfig.model_validate(
-        {"hidden": 6, "embedding": 5, "attention_window": 1, "attention_size": 11, **settings}
+        {"hidden": 6, "embedding": 5, "attention_window": 1, "attention_size": 12, **settings}
     )
     size = TARGET_V if config.tied == "all" else SOURCE_V
     model = build(config, size, TARGET_V, seed=1).double().eval()

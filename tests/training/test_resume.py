@@ -35,6 +35,12 @@ def same(one: Path, other: Path) -> None:
         {"train.optimizer": "adam", "train.save_every": 3},
         {"train.optimizer": "adamw", "train.schedule": "halving", "train.halve_after": 0.5},
         {"train.ema": 0.9, "train.save_every": 5, "train.valid_every": 0.7},
+        {
+            "model.variational_dropout": True,
+            "model.recurrent_dropout": 0.2,
+            "model.word_dropout": 0.1,
+            "model.embedding_dropout": 0.1,
+        },
         {"train.optimizer": "sgd", "train.lr": 0.5, "train.schedule": "constant", "train.weight_decay": 0.01},
         {"train.optimizer": "adadelta", "train.lr": 1.0, "train.precision": "bf16"},
         # Nothing is learned at this rate: every validation counts against patience.
@@ -47,7 +53,7 @@ def same(one: Path, other: Path) -> None:
             "train.valid_metric": "perplexity",
         },
     ],
-    ids=["adam", "adamw-halving", "ema", "sgd", "adadelta-bf16", "plateau"],
+    ids=["adam", "adamw-halving", "ema", "dropouts", "sgd", "adadelta-bf16", "plateau"],
 )
 def test_resumed_equals_uninterrupted(tmp_path: Path, data: Path, settings: dict[str, Any]) -> None:
     given = TINY | settings

@@ -54,6 +54,16 @@ class ModelConfig(Section):
     local_score: Literal["dot", "general", "additive"] = Field(
         "general", description="score inside local attention"
     )
+    attention_heads: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="heads of attention, each with a part of the units and weights of its own (Vaswani et al. 2017)",
+    )
+    coverage: bool = Field(
+        False,
+        description="additive attention knows how much each source position was looked at so far (See et al. 2017)",
+    )
     input_feeding: bool = Field(
         False, description="feed the attentional vector into the next step (needs attend = after: Luong 2015)"
     )
@@ -86,6 +96,39 @@ class ModelConfig(Section):
         "start small, as a tied one has to, are heard from the first update on",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="on embeddings, between layers and on the readout")
+    variational_dropout: bool = Field(
+        False,
+        description="dropout takes one mask a sequence, the same at all its steps (Gal and Ghahramani 2016)",
+    )
+    recurrent_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the recurrent weights set to zero, drawn once a batch (DropConnect: Merity et al. 2018)",
+    )
+    word_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the words read as <unk> in training, source and fed-back target (Bowman et al. 2016)",
+    )
+    embedding_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the embedding tables' rows set to zero, drawn once a batch (Gal and Ghahramani 2016)",
+    )
+    zoneout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="probability that a unit of h keeps its old value at a step; their mean when the model answers "
+        "(Krueger et al. 2017)",
+    )
+    zoneout_cell: float = Field(0.0, ge=0, lt=1, description="the same for the LSTM's c")
+    layer_norm: bool = Field(
+        False, description="normalise the sums of lstm and gru cells at every step (Ba et al. 2016)"
+    )
     init: Literal["xavier", "uniform", "normal"] = Field(
         "xavier",
         description="xavier (recurrent matrices orthogonal, forget bias 1), uniform in ±init_scale, or normal with "
@@ -101,6 +144,12 @@ class ModelConfig(Section):
         return self
 
     def _impossible(self) -> Iterable[str]:
+        if self.variational_dropout and not self.dropout:
+            yield "variational_dropout says how dropout is drawn, found dropout = 0"
+        if self.zoneout_cell and self.cell != "lstm":
+            yield f"zoneout_cell is of the c of an lstm, found cell = {self.cell}; use zoneout"
+        if self.layer_norm and self.cell not in ("lstm", "gru"):
+            yield f"layer_norm is made for lstm and gru, found cell = {self.cell}"
         attends = self.attention != "none"
         if self.input_feeding and not attends:
             yield "input_feeding needs an attention, found attention = none"
@@ -135,8 +184,23 @@ class ModelConfig(Section):
             )
         local = self.attention in ("local-m", "local-p")
         kind = self.local_score if local else self.attention
-        if kind in ("dot", "scaled-dot") and width != self.hidden:
+        if self.coverage and self.attention != "additive":
+            yield f"coverage enters attention = additive, found attention = {self.attention}"
+        if self.coverage and self.attention_heads > 1:
+            yield f"coverage is of one head, found attention_heads = {self.attention_heads}"
+        if self.attention_heads > 1:
+            yield from self._impossible_heads(kind)
+        elif kind in ("dot", "scaled-dot") and width != self.hidden:
             yield f"a dot score needs encoder states as wide as hidden ({self.hidden}), found {width}; use general"
+
+    def _impossible_heads(self, kind: str) -> Iterable[str]:
+        if kind in ("none", "location"):
+            yield f"attention_heads needs a score of queries and keys, found attention = {kind}"
+        inner = (self.attention_size or self.hidden) if kind == "additive" else self.hidden
+        name = "attention_size" if kind == "additive" and self.attention_size else "hidden"
+        for what, size in ((name, inner), ("the width of an encoder state", self.annotation_size)):
+            if size % self.attention_heads:
+                yield f"attention_heads has to divide {what} ({size}), found attention_heads = {self.attention_heads}"
 
     @property
     def directions(self) -> int:

@@ -25,4 +25,6 @@ class Config(Section):
     def possible(self) -> Self:
         if self.model.tied == "all" and not self.target.shared:
             raise ValueError("model.tied = all needs one vocabulary for both sides: set target.shared = true")
+        if self.train.coverage_loss and self.model.attention == "none":
+            raise ValueError("train.coverage_loss is of attention weights, found model.attention = none")
         return self

@@ -40,6 +40,11 @@ class TrainConfig(Section):
     )
     clip: float = Field(5.0, ge=0, description="largest norm of the gradient; 0: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass spread evenly over the vocabulary")
+    coverage_loss: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the attention that goes where there was attention before, in the loss (See et al. 2017)",
+    )
     ema: float = Field(
         0.0,
         ge=0,

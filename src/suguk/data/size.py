@@ -42,7 +42,8 @@ def memory(config: Config, source_size: int, target_size: int, source_length: fl
 
 
 def _cell(config: ModelConfig, inputs: int, hidden: int) -> int:
-    return GATES[config.cell] * hidden * (inputs + hidden + 2)
+    norms = 2 * GATES[config.cell] + (2 if config.cell == "lstm" else 0) if config.layer_norm else 0
+    return hidden * (GATES[config.cell] * (inputs + hidden + 2) + norms)
 
 
 def _encoder(config: ModelConfig) -> int:
@@ -68,9 +69,12 @@ def _attention(config: ModelConfig) -> int:
     size = config.attention_size or hidden
     score = {
         "general": width * hidden,
-        "additive": size * (hidden + width + 1),
+        "additive": size * (hidden + width + 1 + config.coverage),
         "location": hidden * config.attention_positions,
-    }.get(config.local_score if local else config.attention, 0)
+    }.get(kind := config.local_score if local else config.attention, 0)
+    if config.attention_heads > 1:
+        score = hidden * (hidden + width) if kind in ("dot", "scaled-dot") else score
+        score += 2 * width**2
     return score + (hidden * (hidden + 1) if config.attention == "local-p" else 0)
 
 

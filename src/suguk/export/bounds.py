@@ -30,7 +30,9 @@ class Scope:
             for value in (*graph.value_info, *graph.input, *graph.output)
             if (sizes := value.type.tensor_type.shape.dim) and sizes[-1].dim_value
         }
-        self.carried = [value.name for value in graph.input][2:] if loop is not None else []
+        # What a turn begins with: of a Loop after its number and condition, of a Scan with the step's inputs last.
+        self.skipped = 2 if loop is not None and loop.op_type == "Loop" else 0
+        self.carried = [value.name for value in graph.input][self.skipped :] if loop is not None else []
         self.assumed: dict[str, float] = {}
         self.known: dict[str, float] = {}
 
@@ -80,10 +82,12 @@ class Scope:
         kind, given = node.op_type, list(node.input)
         if kind in ("Tanh", "Sigmoid", "Softmax"):
             return 1.0
-        if kind == "Loop":
+        if kind in ("Loop", "Scan"):
             body = next(Scope(one, self, node) for one in inside(node))
             at = list(node.output).index(name)
-            return body._carried_bound(body.carried[at])
+            if at < body.states:
+                return body._carried_bound(body.carried[at])
+            return body.bound(body.graph.output[at].name)  # of a Scan: what each step gives
         if kind in RECURRENT:
             return 1.0 if list(node.output).index(name) < 2 else np.inf  # the last output is the LSTM's c
         if kind in PASSING:
@@ -111,13 +115,23 @@ class Scope:
         return np.inf
 
     def _convex(self, node: onnx.NodeProto) -> float | None:
-        """z · x + (1 − z) · y."""
+        """z · x + (1 − z) · y; z may be a constant."""
         factors = []
         for one in node.input:
             inner, scope = self.producer(one)
             if inner is None or inner.op_type != "Mul":
                 return None
             factors.append((list(inner.input), scope))
+        numbers = [[scope.constant(one) for one in given] for given, scope in factors]
+        shares = [one for held in numbers for one in held if one is not None]
+        if len(shares) == 2 and all(one.size == 1 and one >= 0 for one in shares) and sum(shares) <= 1 + 1e-6:
+            others = [
+                one
+                for (given, _), held in zip(factors, numbers, strict=True)
+                for one, number in zip(given, held, strict=True)
+                if number is None
+            ]
+            return max(map(self.bound, others)) if len(others) == 2 else None
         for (first, _), (second, scope) in (factors, factors[::-1]):
             for z in first:
                 for one in second:
@@ -139,18 +153,27 @@ class Scope:
             return any(scope._weights(one) for one in node.input) and scope.bound(name) <= 1
         return False
 
+    @property
+    def states(self) -> int:
+        """How many values go from one turn to the next."""
+        scanned: int = next((one.i for one in self.loop.attribute if one.name == "num_scan_inputs"), 0)
+        return len(self.carried) - scanned
+
     def _carried_bound(self, name: str) -> float:
         """What a loop carries is bounded if what it begins with is, and one turn keeps the bound."""
         assert self.outer is not None
         at = self.carried.index(name)
-        begins = self.outer.bound(self.loop.input[2 + at])
+        begins = self.outer.bound(self.loop.input[self.skipped + at])
+        if at >= self.states:
+            return begins  # a slice of it
         if not np.isfinite(begins):
             return np.inf
         begins = max(begins, 1.0)
         trial = Scope(self.graph, self.outer, self.loop)
         trial.known = {**self.assumed, name: begins}
         trial.assumed = trial.known.copy()
-        return begins if trial.bound(self.graph.output[1 + at].name) <= begins else np.inf
+        given_back = self.graph.output[self.skipped // 2 + at].name  # of a Loop after its condition
+        return begins if trial.bound(given_back) <= begins else np.inf
 
 
 def scopes(main: Scope) -> Iterator[Scope]:

@@ -14,6 +14,7 @@ import onnx
 import onnxscript
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan_op
 from torch._higher_order_ops.while_loop import while_loop_op
 from torch.nn import functional as F
 from torch.nn.utils.stateless import _reparametrize_module
@@ -41,7 +42,7 @@ OUTPUTS = (*("attention" if name == "weights" else name for name in Found._field
 
 
 class OnnxEncoder(Encoder):
-    """The same encoder with each layer as one node of ONNX, which knows the length of every row."""
+    """The same encoder with each layer as one node of ONNX, which knows the length of every row, or as a `Scan`."""
 
     @classmethod
     def of(cls, encoder: Encoder) -> "OnnxEncoder":
@@ -49,12 +50,17 @@ class OnnxEncoder(Encoder):
         made.__dict__.update(encoder.__dict__)
         for index, ways in enumerate(encoder.layers):
             cells = [cell for cell in ways.children() if isinstance(cell, Cell)]
+            if not cells[0].fused:
+                made.layers[index] = nn.ModuleList(map(Scanned.of, cells))
+                continue
             for name, matrix in zip("wrb", _weights(cells), strict=True):
                 made.register_buffer(f"{name}{index}", matrix)
         return made
 
     def layer(self, index: int, x: Tensor, mask: Tensor) -> tuple[Tensor, CellState]:
         ways = [cell for cell in self.layers[index].children() if isinstance(cell, Cell)]
+        if not ways[0].fused:
+            return super().layer(index, x, mask)
         kind, hidden, directions = ways[0].kind, ways[0].hidden, len(ways)
         batch, length = mask.shape
         sizes = [[length, directions, batch, hidden], [directions, batch, hidden]]
@@ -94,6 +100,36 @@ def _weights(ways: list[Cell]) -> tuple[Tensor, Tensor, Tensor]:
     return w, r, torch.stack(b)
 
 
+class Scanned(Cell):
+    """A cell that no node of ONNX computes: its sequence is a `Scan` over the steps."""
+
+    @classmethod
+    def of(cls, cell: Cell) -> "Scanned":
+        made = cls.__new__(cls)
+        made.__dict__.update(cell.__dict__)
+        return made
+
+    def sequence(
+        self, inputs: Tensor, mask: Tensor | None, state: CellState, *, reverse: bool = False
+    ) -> tuple[Tensor, CellState]:
+        assert mask is not None
+        held = dict(self.named_parameters())  # handed over: PyTorch need not find out what a turn reads
+
+        def turn(*parts: Tensor) -> list[Tensor]:
+            before, (known, real, *weights) = parts[: len(state)], parts[len(state) :]
+            with _reparametrize_module(self, dict(zip(held, weights, strict=True))):
+                rest = self.weights._replace(ih=self.weight_ih[:, :0])
+                _, after = self(None, before, Given(known, rest))
+            new = [torch.where(real.unsqueeze(1), *both) for both in zip(after, before, strict=True)]
+            return [*new, torch.where(real.unsqueeze(1), new[0], 0.0)]
+
+        over = [part.flip(1) if reverse else part for part in (self.project(inputs)[0], mask)]
+        along = [part.transpose(0, 1).contiguous() for part in over]
+        *last, outputs = scan_op(turn, list(state), along, tuple(held.values()))
+        outputs = outputs.transpose(0, 1)
+        return (outputs.flip(1) if reverse else outputs), tuple(last)
+
+
 class OneProduct(Cell):
     """An LSTM or tanh cell whose step is one product, [W U] [x; h] + b."""
 
@@ -108,14 +144,11 @@ class OneProduct(Cell):
         made.register_buffer("bias", (cell.bias_ih + cell.bias_hh).detach())
         return made
 
-    def forward(
-        self, inputs: Tensor | None, state: CellState, given: Given | None = None
-    ) -> tuple[Tensor, CellState]:
+    def advance(self, inputs: Tensor | None, state: CellState, given: Given | None) -> CellState:
         assert inputs is not None
         assert given is None
         gates = F.linear(torch.cat([inputs, state[0]], dim=-1), self.both, self.bias)
-        new = reference.lstm(gates, state[1]) if self.kind == "lstm" else (torch.tanh(gates),)
-        return new[0], new
+        return reference.lstm(gates, state[1]) if self.kind == "lstm" else (torch.tanh(gates),)
 
 
 class Decoding(nn.Module):
@@ -129,7 +162,8 @@ class Decoding(nn.Module):
             for stack in (one.decoder.below, one.decoder.above):
                 layers = nn.ModuleList() if stack is None else stack.layers
                 for index, cell in enumerate(layers):
-                    if isinstance(cell, Cell) and cell.kind in ("lstm", "rnn"):
+                    one_sum = isinstance(cell, Cell) and not cell.habits.layer_norm
+                    if isinstance(cell, Cell) and one_sum and cell.kind in ("lstm", "rnn"):
                         layers[index] = OneProduct.of(cell)
 
     def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:

@@ -19,46 +19,67 @@ from suguk.kernels.squash import tanh
 CHUNK = 2**18  # values of the inner layer at a time: 1 MB in float32
 
 
-def energies(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+def energies(
+    query: Tensor, keys: Tensor, v: Tensor, covered: Tensor | None = None, w: Tensor | None = None
+) -> Tensor:
     """As `reference.additive`, same arguments and result, in float32 or wider."""
     if torch.compiler.is_compiling() or query.device.type != "cpu":
-        return reference.additive(query, keys, v)
-    result: Tensor = _Energies.apply(query, keys, v)  # type: ignore[no-untyped-call]
+        return reference.additive(query, keys, v, covered, w)
+    result: Tensor = _Energies.apply(query, keys, v, covered, w)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Energies(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, keys: Tensor, v: Tensor, covered: Tensor | None, w: Tensor | None
+    ) -> Tensor:
         wide = torch.promote_types(query.dtype, torch.float32)
-        ctx.save_for_backward(query, keys, v)
-        found = query.new_empty(*query.shape[:2], keys.shape[1], dtype=wide)
-        for rows, inner in _inner(query, keys, wide):
+        ctx.save_for_backward(query, keys, v, covered, w)
+        found = query.new_empty(*query.shape[:2], keys.shape[1], *v.shape[1:], dtype=wide)
+        for rows, inner in _inner(query, keys, covered, w, wide):
             torch.matmul(inner, v.to(wide), out=found[rows])
         return found
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, keys, v = ctx.saved_tensors
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
+        query, keys, v, covered, w = given = ctx.saved_tensors
         d_query, d_keys = (torch.empty_like(part, dtype=d.dtype) for part in (query, keys))
         d_v = torch.zeros_like(v, dtype=d.dtype)
-        for rows, inner in _inner(query, keys, d.dtype):
-            d_v.addmv_(inner.flatten(0, -2).t(), d[rows].flatten())
-            # d/dx tanh(x) = 1 - tanh²; v is multiplied in last, where the sums have made everything smaller
-            slope = inner.mul_(inner).neg_().add_(1).mul_(d[rows].unsqueeze(-1))
+        d_covered, d_w = (
+            None if part is None else torch.zeros_like(part, dtype=d.dtype) for part in given[3:]
+        )
+        v = v.to(d.dtype)
+        several = v.dim() == 2
+        for rows, inner in _inner(query, keys, covered, w, d.dtype):
+            flat = inner.flatten(0, -2).t()
+            if several:
+                d_v.addmm_(flat, d[rows].flatten(0, 2))
+            else:
+                d_v.addmv_(flat, d[rows].flatten())
+            # d/dx tanh(x) = 1 - tanh²; one v is multiplied in last, where the sums have made everything smaller
+            towards = d[rows] @ v.t() if several else d[rows].unsqueeze(-1)
+            slope = inner.mul_(inner).neg_().add_(1).mul_(towards)
             torch.sum(slope, 2, out=d_query[rows])
             torch.sum(slope, 1, out=d_keys[rows])
-        v = v.to(d.dtype)
-        return (
-            d_query.mul_(v).to(query.dtype),
-            d_keys.mul_(v).to(keys.dtype),
-            d_v.to(ctx.saved_tensors[2].dtype),
+            if d_covered is not None and d_w is not None:
+                torch.matmul(slope, w.to(d.dtype) if several else v * w, out=d_covered[rows])
+                d_w.addmv_(slope.flatten(0, -2).t(), covered[rows].flatten().to(d.dtype))
+        if not several:
+            for part in (d_query, d_keys, d_w):
+                if part is not None:
+                    part.mul_(v)
+        found = d_query, d_keys, d_v, d_covered, d_w
+        return tuple(
+            None if part is None else part.to(old.dtype) for part, old in zip(found, given, strict=True)
         )
 
 
-def _inner(query: Tensor, keys: Tensor, wide: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-    """tanh(q + k) of a few rows at a time, in one buffer: [rows, Q, S, A]."""
+def _inner(
+    query: Tensor, keys: Tensor, covered: Tensor | None, w: Tensor | None, wide: torch.dtype
+) -> Iterator[tuple[slice, Tensor]]:
+    """tanh(q + k + w · covered) of a few rows at a time, in one buffer: [rows, Q, S, A]."""
     batch, queries, size = query.shape
     few = max(1, CHUNK // max(queries * keys.shape[1] * size, 1))
     buffer = query.new_empty(min(few, batch), queries, keys.shape[1], size, dtype=wide)
@@ -67,4 +88,6 @@ def _inner(query: Tensor, keys: Tensor, wide: torch.dtype) -> Iterator[tuple[sli
         rows = slice(begin, begin + few)
         inner = buffer[: min(few, batch - begin)]
         torch.add(query[rows], keys[rows], out=inner)
+        if covered is not None and w is not None:
+            inner.addcmul_(covered[rows].to(wide).unsqueeze(-1), w.to(wide))
         yield rows, tanh(inner, inner)

@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014) with sixteen random bits a value, for processors."""
+"""Dropout (Srivastava et al. 2014) with sixteen random bits a value, for processors, and what is akin to it."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,24 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     if x.device.type != "cpu":
         return F.dropout(x, share, True)
     kept = max(round((1 - share) * 65536), 1)
-    count = x.numel()
+    mask = _bits(x) < kept - 32768
+    return x * mask.to(x.dtype).mul_(65536 / kept)
+
+
+def scales(like: Tensor, share: float) -> Tensor:
+    """What `dropout` multiplies with, drawn for values of the shape and type of `like`: to be used more than once."""
+    return dropout(torch.ones_like(like), share, True)
+
+
+def chosen(like: Tensor, share: float) -> Tensor:
+    """True with probability `share`, rounded to 1/65536, for each value of `like`."""
+    if like.device.type != "cpu":
+        return torch.rand(like.shape, device=like.device) < share
+    return _bits(like) < round(share * 65536) - 32768
+
+
+def _bits(like: Tensor) -> Tensor:
+    """Sixteen random bits a value, as a number from −32768 to 32767."""
+    count = like.numel()
     bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    mask = (bits[:count].view(x.shape) < kept - 32768).to(x.dtype)
-    return x * mask.mul_(65536 / kept)
+    return bits[:count].view(like.shape)

@@ -7,6 +7,8 @@ true end. Here a row's outputs are read at its true end; an LSTM's c, which the 
 step, is carried through the padding by one extra input column that opens the forget gate and closes the input gate.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,7 +30,14 @@ def sequence(
 ) -> tuple[Tensor, CellState]:
     """As `reference.sequence`, same arguments and results."""
     if kind == "gru-reset-before":  # no fused form of it exists
-        return _stepwise(kind, inputs, mask, state, weights, reverse=reverse)
+        projected = F.linear(inputs, weights.ih, weights.bias_ih)
+        return stepwise(
+            lambda given, before: steps.cell(kind, given, None, before, weights),
+            projected,
+            mask,
+            state,
+            reverse=reverse,
+        )
     if mask is None or _full(mask):
         flipped = inputs.flip(1) if reverse else inputs
         outputs, last = _fused(kind, flipped, state, weights)
@@ -46,16 +55,23 @@ def sequence(
     return (outputs if order is None else _reorder(outputs, order)), last
 
 
-def _stepwise(
-    kind: str, inputs: Tensor, mask: Tensor | None, state: CellState, weights: Weights, *, reverse: bool
+def stepwise(
+    step: Callable[[Tensor, CellState], CellState],
+    projected: Tensor,
+    mask: Tensor | None,
+    state: CellState,
+    *,
+    reverse: bool,
 ) -> tuple[Tensor, CellState]:
-    """`reference.sequence` with one product of all inputs, and one of all gradients of a matrix."""
-    length = inputs.shape[1]
-    projected = F.linear(inputs, weights.ih, weights.bias_ih).unbind(1)
-    outputs = list(projected)
-    with steps.Steps(length, inputs.device):
-        for t in reversed(range(length)) if reverse else range(length):
-            new = steps.cell(kind, projected[t], None, state, weights)
+    """`reference.sequence` of any step, with one product of all gradients of a matrix.
+
+    projected: [B, T, G], what a step is given of its input, made for all steps at once.
+    """
+    given = projected.unbind(1)
+    outputs = list(given)
+    with steps.Steps(len(given), projected.device):
+        for t in reversed(range(len(given))) if reverse else range(len(given)):
+            new = step(given[t], state)
             if mask is not None:
                 real = mask[:, t, None]
                 new = tuple(torch.where(real, *both) for both in zip(new, state, strict=True))

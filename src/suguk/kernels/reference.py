@@ -104,9 +104,18 @@ def sequence(
     return torch.stack([outputs[t] for t in steps], dim=1), state
 
 
-def additive(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
-    """v · tanh(q + k) for every pair (Bahdanau 2014, A.1.2). query: [B, Q, A]; keys: [B, S, A]; v: [A] → [B, Q, S]."""
-    inner = torch.tanh(query.unsqueeze(2) + keys.unsqueeze(1))  # [B, Q, S, A]
+def additive(
+    query: Tensor, keys: Tensor, v: Tensor, covered: Tensor | None = None, w: Tensor | None = None
+) -> Tensor:
+    """v · tanh(q + k) for every pair (Bahdanau 2014, A.1.2).
+
+    query: [B, Q, A]; keys: [B, S, A]; v: [A] → [B, Q, S], or N of them, [A, N] → [B, Q, S, N].
+    covered, w: [B, Q, S] and [A] of v · tanh(q + k + w · covered) (See et al. 2017, eq. 11).
+    """
+    inner = query.unsqueeze(2) + keys.unsqueeze(1)  # [B, Q, S, A]
+    if covered is not None and w is not None:
+        inner = inner + covered.unsqueeze(-1) * w
+    inner = torch.tanh(inner)
     return torch.matmul(inner, v.to(inner.dtype))
 
 

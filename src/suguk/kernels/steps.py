@@ -36,6 +36,7 @@ class Steps:
         kind = device.type
         self.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         self._shared: dict[tuple[str, int], tuple[Tensor, Shared]] = {}
+        self._held: dict[tuple[str, int], tuple[object, Tensor]] = {}
 
     def __enter__(self) -> "Steps":
         self._token = _current.set(self)
@@ -54,6 +55,13 @@ class Steps:
         if found is None:
             found = key, Shared(*make(), self.count, self.dtype)
             self._shared[use, id(key)] = found
+        return found[1]
+
+    def held(self, use: str, key: object, make: Callable[[], Tensor]) -> Tensor:
+        """What is made for `key` and this use at the first step."""
+        found = self._held.get((use, id(key)))
+        if found is None:
+            found = self._held[use, id(key)] = key, make()
         return found[1]
 
 
@@ -113,7 +121,7 @@ class Shared:
         if self.matrix.dim() == 3:  # [T, B, Q, O] → [B, O, T·Q]
             # In float32 or wider: small products, of another shape in nearly every batch, and in bfloat16 on a CPU
             # code is made and kept for every shape.
-            left, right = _wide(dy.permute(1, 3, 0, 2).flatten(2)), _wide(x.transpose(0, 1).flatten(1, 2))
+            left, right = wide(dy.permute(1, 3, 0, 2).flatten(2)), wide(x.transpose(0, 1).flatten(1, 2))
             found = left.new_empty(*left.shape[:2], right.shape[2])
             return (torch.bmm(left, right, out=found),)  # `out`: else autocast would make it bfloat16 again
         dy = dy.flatten(0, -2)
@@ -158,6 +166,12 @@ def _now() -> Steps | None:
     return None if torch.compiler.is_compiling() else _current.get()
 
 
+def held(use: str, key: object, make: Callable[[], Tensor]) -> Tensor:
+    """What `make` returns: inside a loop the same tensor at every step, outside of one a new one at every call."""
+    steps = _now()
+    return make() if steps is None else steps.held(use, key, make)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b. x: [..., I]; weight: [O, I]."""
     steps = _now()
@@ -167,19 +181,28 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def scores(query: Tensor, keys: Tensor) -> Tensor:
-    """query · key for every pair. query: [B, Q, A]; keys: [B, S, A] → [B, Q, S]."""
+    """query · key for every pair. query: [B, Q, A]; keys: [B, S, A] → [B, Q, S]. All may have heads, [B, N, …]."""
     steps = _now()
     if steps is None:
-        return torch.bmm(query, keys.transpose(1, 2))
-    return steps.shared("scores", keys, lambda: (keys, None))(query)
+        product = torch.bmm if keys.dim() == 3 else torch.matmul
+        return product(query, keys.transpose(-1, -2))
+    found = steps.shared("scores", keys, lambda: (_rows(keys), None))(_rows(query))
+    return found if query.dim() == 3 else torch.unflatten(found, 0, query.shape[:2])
 
 
 def mix(weights: Tensor, values: Tensor) -> Tensor:
-    """Σ_s weight_s · value_s. weights: [B, Q, S]; values: [B, S, C] → [B, Q, C]."""
+    """Σ_s weight_s · value_s. weights: [B, Q, S]; values: [B, S, C] → [B, Q, C]. All may have heads, [B, N, …]."""
     steps = _now()
     if steps is None:
-        return torch.bmm(weights.to(values.dtype), values)
-    return steps.shared("mix", values, lambda: (values.transpose(1, 2), None))(weights)
+        product = torch.bmm if values.dim() == 3 else torch.matmul
+        return product(weights.to(values.dtype), values)
+    found = steps.shared("mix", values, lambda: (_rows(values).transpose(1, 2), None))(_rows(weights))
+    return found if weights.dim() == 3 else torch.unflatten(found, 0, weights.shape[:2])
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Every head as a row of its own: [B, N, Q, A] → [B · N, Q, A]."""
+    return x if x.dim() == 3 else x.flatten(0, 1)
 
 
 def cell(
@@ -199,11 +222,12 @@ def cell(
         return reference.step(kind, sum(parts[1:], parts[0]), state, weights)
     if kind in ("lstm", "rnn"):
         gates = _gates(steps, given, inputs, state[0], weights)
-        return (torch.tanh(gates),) if kind == "rnn" else lstm.step(gates, _wide(state[1]))
-    return (_gru(steps, kind, given, inputs, _wide(state[0]), weights),)
+        return (torch.tanh(gates),) if kind == "rnn" else lstm.step(gates, wide(state[1]))
+    return (_gru(steps, kind, given, inputs, wide(state[0]), weights),)
 
 
-def _wide(state: Tensor) -> Tensor:
+def wide(state: Tensor) -> Tensor:
+    """In float32, or float64 as it is."""
     return state if state.dtype == torch.float64 else state.float()
 
 

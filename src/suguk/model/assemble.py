@@ -7,6 +7,7 @@ from suguk.config import ModelConfig
 from suguk.model.attention import (
     AdditiveScore,
     Attention,
+    CoverageScore,
     DotScore,
     GeneralScore,
     LocationScore,
@@ -14,12 +15,13 @@ from suguk.model.attention import (
     PredictiveWindow,
 )
 from suguk.model.bridge import CopyBridge, LinearBridge, ZeroBridge
-from suguk.model.cells import Stack
+from suguk.model.cells import Habits, Stack
 from suguk.model.decoder import Decoder
 from suguk.model.encoder import Encoder
 from suguk.model.heads import TokenHead
 from suguk.model.initialise import initialise
 from suguk.model.inputs import TokenEmbedding
+from suguk.model.multihead import AdditiveHeads, MultiHeadAttention, ProductHeads
 from suguk.model.readout import LinearReadout, MaxoutReadout, TanhReadout
 from suguk.model.seq2seq import Seq2Seq
 
@@ -40,7 +42,13 @@ def build(config: ModelConfig, source_size: int, target_size: int, *, seed: int 
 def _assemble(config: ModelConfig, source_size: int, target_size: int) -> Seq2Seq:
     source, target = (
         TokenEmbedding(
-            size=size, embedding=config.embedding, dropout=config.dropout, scaled=config.scale_embeddings
+            size=size,
+            embedding=config.embedding,
+            dropout=config.dropout,
+            variational=config.variational_dropout,
+            words=config.word_dropout,
+            rows=config.embedding_dropout,
+            scaled=config.scale_embeddings,
         )
         for size in (source_size, target_size)
     )
@@ -59,6 +67,8 @@ def _assemble(config: ModelConfig, source_size: int, target_size: int) -> Seq2Se
             reverse_source=config.reverse_source,
             residual=config.residual,
             dropout=config.dropout,
+            variational=config.variational_dropout,
+            habits=_habits(config),
         ),
         bridge=_bridge(config),
         # Cho 2014 A.1.1: c = tanh(V h_N); elsewhere the context is the encoder's last state itself.
@@ -70,6 +80,15 @@ def _assemble(config: ModelConfig, source_size: int, target_size: int) -> Seq2Se
             rank=config.readout_rank,
             tied=None if config.tied == "none" else target.weight,
         ),
+    )
+
+
+def _habits(config: ModelConfig) -> Habits:
+    parts = (config.zoneout, config.zoneout_cell) if config.cell == "lstm" else (config.zoneout,)
+    return Habits(
+        recurrent_dropout=config.recurrent_dropout,
+        zoneout=parts if any(parts) else (),
+        layer_norm=config.layer_norm,
     )
 
 
@@ -94,12 +113,18 @@ def _attention(config: ModelConfig) -> Attention | None:
     kind = config.local_score if local else config.attention
     hidden, width = config.hidden, config.annotation_size
     score: nn.Module
-    if kind in ("dot", "scaled-dot"):
+    heads = config.attention_heads
+    if heads > 1 and kind == "additive":
+        score = AdditiveHeads(hidden=hidden, values=width, size=config.attention_size or hidden, heads=heads)
+    elif heads > 1:
+        score = ProductHeads(kind=kind, hidden=hidden, values=width, heads=heads)
+    elif kind in ("dot", "scaled-dot"):
         score = DotScore(hidden=hidden, scaled=kind == "scaled-dot")
     elif kind == "general":
         score = GeneralScore(hidden=hidden, values=width)
     elif kind == "additive":
-        score = AdditiveScore(hidden=hidden, values=width, size=config.attention_size or hidden)
+        form = CoverageScore if config.coverage else AdditiveScore
+        score = form(hidden=hidden, values=width, size=config.attention_size or hidden)
     else:
         score = LocationScore(hidden=hidden, positions=config.attention_positions)
     window: nn.Module | None = None
@@ -107,6 +132,8 @@ def _attention(config: ModelConfig) -> Attention | None:
         window = MonotonicWindow(window=config.attention_window)
     elif config.attention == "local-p":
         window = PredictiveWindow(hidden=hidden, window=config.attention_window)
+    if heads > 1:
+        return MultiHeadAttention(score=score, values=width, heads=heads, window=window)
     return Attention(score=score, window=window)
 
 
@@ -136,7 +163,9 @@ def _decoder(config: ModelConfig, embedding: TokenEmbedding) -> Decoder:
             hidden=hidden,
             layers=layers,
             dropout=config.dropout,
+            variational=config.variational_dropout,
             residual=config.residual,
+            habits=_habits(config),
         )
 
     return Decoder(
@@ -151,4 +180,6 @@ def _decoder(config: ModelConfig, embedding: TokenEmbedding) -> Decoder:
         readout_word=config.readout_word,
         readout_previous=config.readout_state == "previous",
         dropout=config.dropout,
+        variational=config.variational_dropout,
+        coverage=config.coverage,
     )

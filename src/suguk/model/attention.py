@@ -63,6 +63,17 @@ class AdditiveScore(nn.Module):
         return energies(linear(query, self.w_a.weight), keys, self.v_a)
 
 
+class CoverageScore(AdditiveScore):
+    """v_a · tanh(W_a s + U_a h_s + w_c c_s), c_s: the weights that h_s had so far (See et al. 2017, eqs. 10–11)."""
+
+    def __init__(self, *, hidden: int, values: int, size: int) -> None:
+        super().__init__(hidden=hidden, values=values, size=size)
+        self.w_c = nn.Parameter(torch.zeros(size))
+
+    def forward(self, query: Tensor, keys: Tensor, covered: Tensor | None = None) -> Tensor:
+        return energies(linear(query, self.w_a.weight), keys, self.v_a, covered, self.w_c)
+
+
 class LocationScore(nn.Module):
     """W_a h_t, one energy a position, whatever stands there (Luong 2015, eq. 8).
 
@@ -138,16 +149,38 @@ class Attention(nn.Module):
         keys: Tensor = self.score.prepare(values)  # type: ignore[operator]
         return keys
 
-    def forward(self, query: Tensor, memory: Memory, position: Tensor) -> tuple[Tensor, Tensor]:
-        """query: [B, Q, H]; position: [B, Q], the target positions. Returns context [B, Q, C], weights [B, Q, S]."""
-        energies: Tensor = self.score(query, memory.keys)
+    def contents(self, values: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """What contexts are made of, where that is not the encoder states themselves: see `MultiHeadAttention`."""
+        return ()
+
+    def forward(
+        self, query: Tensor, memory: Memory, position: Tensor, *covered: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """query: [B, Q, H]; position: [B, Q], the target positions. Returns context [B, Q, C], weights [B, Q, S].
+
+        covered: for a score that wants it, the sum of the weights of all earlier steps [B, Q, S].
+        """
+        energies: Tensor = self.score(query, memory.keys, *covered)
+        weights = self.weigh(energies, *self.seen(query, memory, position))
+        return mix(weights, memory.values), weights
+
+    def seen(self, query: Tensor, memory: Memory, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Where a query may look, and the window's factor on the weights: each [B, Q, S], or [B, 1, S]."""
         seen = memory.mask.unsqueeze(1)
-        factor = None
-        if self.window is not None:
-            inside, factor = self.window(query, memory.mask, position)
-            seen = seen & inside
+        if self.window is None:
+            return seen, None
+        inside, factor = self.window(query, memory.mask, position)
+        return seen & inside, factor
+
+    @staticmethod
+    def weigh(energies: Tensor, seen: Tensor, factor: Tensor | None) -> Tensor:
+        """Softmax over what is seen, times the factor. energies: [..., Q, S]."""
         wide = energies if energies.dtype == torch.float64 else energies.float()
         weights = torch.softmax(wide.masked_fill(~seen, -torch.inf), dim=-1)
-        if factor is not None:
-            weights = weights * factor
-        return mix(weights, memory.values), weights
+        return weights if factor is None else weights * factor
+
+
+def looked_again(weights: Tensor) -> Tensor:
+    """Σ_s min(a_ts, Σ_{t' < t} a_t's) of every step (See et al. 2017, eqs. 10, 12). weights: [B, T, S] → [B, T]."""
+    earlier = torch.cat([torch.zeros_like(weights[:, :1]), weights[:, :-1].cumsum(1)], dim=1)
+    return torch.minimum(weights, earlier).sum(-1)

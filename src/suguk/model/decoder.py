@@ -17,11 +17,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from suguk.kernels.dropout import dropout
 from suguk.kernels.reference import CellState, Weights
 from suguk.kernels.steps import Steps
 from suguk.model.attention import Attention
 from suguk.model.cells import Given, Stack
+from suguk.model.dropout import Dropout
 from suguk.model.inputs import TokenEmbedding
 from suguk.model.memory import Memory, State
 
@@ -43,13 +43,16 @@ class Decoder(nn.Module):
         readout_word: bool = False,
         readout_previous: bool = False,
         dropout: float = 0.0,
+        variational: bool = False,
+        coverage: bool = False,
     ) -> None:
         super().__init__()
         self.embedding, self.below, self.above = embedding, below, above
         self.attention, self.attend, self.readout = attention, attend, readout
         self.context_every_step, self.input_feeding = context_every_step, input_feeding
         self.readout_word, self.readout_previous = readout_word, readout_previous
-        self.dropout = dropout
+        self.coverage = coverage
+        self.dropout_between, self.dropout = (Dropout(dropout, variational=variational) for _ in range(2))
 
     def start(self, memory: Memory) -> State:
         """The state before the first word, one hypothesis a row (Q = 1); fed back is zero (Luong 2015 §3.3)."""
@@ -57,7 +60,9 @@ class Decoder(nn.Module):
         values = memory.values
         size = int(self.readout.size)  # type: ignore[arg-type]
         feed = (values.new_zeros(values.shape[0], 1, size),) if self.input_feeding else ()
-        return State(cells, feed, torch.zeros_like(memory.mask[:, :1], dtype=torch.long))
+        position = torch.zeros_like(memory.mask[:, :1], dtype=torch.long)
+        covered = (torch.zeros_like(memory.mask, dtype=values.dtype).unsqueeze(1),) if self.coverage else ()
+        return State(cells, feed, position, covered)
 
     def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """One step of every hypothesis. token: [B, Q], the previous words.
@@ -67,7 +72,7 @@ class Decoder(nn.Module):
         word = self.embedding(token)
         y, context, weights, cells = self._cells(word, None, state, memory)
         readout = self._readout(self._seen(y, state), context, word)
-        return readout, self._next(state, cells, readout), weights
+        return readout, self._next(state, cells, readout, weights), weights
 
     def _cells(
         self, word: Tensor, given: Given | None, state: State, memory: Memory
@@ -78,12 +83,12 @@ class Decoder(nn.Module):
         """
         context, weights = self._nothing(memory, word)
         if self.attention is not None and self.attend == "before":
-            context, weights = self.attention(state.cells[-1][0], memory, state.position)
+            context, weights = self.attention(state.cells[-1][0], memory, state.position, *state.covered)
         x = self._cell_input([word] if given is None else [], context, state.feed)
         depth = len(self.below.layers)
         y, cells = self.below(x, state.cells[:depth], given)
         if self.attention is not None and self.attend != "before":
-            context, weights = self.attention(y, memory, state.position)
+            context, weights = self.attention(y, memory, state.position, *state.covered)
         if self.above is not None:
             y, upper = self.above(self._between(y, context), state.cells[depth:])
             cells = cells + upper
@@ -93,9 +98,11 @@ class Decoder(nn.Module):
         """The state that the readout sees."""
         return state.cells[-1][0] if self.readout_previous else y
 
-    def _next(self, state: State, cells: tuple[CellState, ...], readout: Tensor | None) -> State:
+    def _next(
+        self, state: State, cells: tuple[CellState, ...], readout: Tensor | None, weights: Tensor
+    ) -> State:
         feed = () if readout is None or not self.input_feeding else (readout,)
-        return State(cells, feed, state.position + 1)
+        return State(cells, feed, state.position + 1, tuple(sum_ + weights for sum_ in state.covered))
 
     def forward(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Teacher forcing. inputs: [B, T], `<sos>` and the target without its last token.
@@ -105,7 +112,7 @@ class Decoder(nn.Module):
         looks_back = self.attention is not None and self.attend == "before"
         # The previous state is the cell's own; a residual stack at once only gives its sums.
         inside = self.readout_previous and (self.above or self.below).residual
-        if self.input_feeding or looks_back or inside:
+        if self.input_feeding or looks_back or inside or self.coverage:
             return self._stepwise(inputs, memory)
         return self._at_once(inputs, memory)
 
@@ -128,7 +135,7 @@ class Decoder(nn.Module):
             seen = self._seen(y, state)
             readout = self._readout(seen, context, word) if self.input_feeding else None
             yield (seen if readout is None else readout), context, weights
-            state = self._next(state, cells, readout)
+            state = self._next(state, cells, readout, weights)
 
     def _at_once(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         word = self.embedding(inputs)
@@ -162,7 +169,8 @@ class Decoder(nn.Module):
         return torch.cat([part.to(parts[0].dtype) for part in parts], dim=-1) if len(parts) > 1 else parts[0]
 
     def _between(self, y: Tensor, context: Tensor) -> Tensor:
-        return dropout(torch.cat([y, context.to(y.dtype)], dim=-1), self.dropout, self.training)
+        found: Tensor = self.dropout_between(torch.cat([y, context.to(y.dtype)], dim=-1))
+        return found
 
     def _readout(self, state: Tensor, context: Tensor, word: Tensor) -> Tensor:
         parts = [state]
@@ -171,4 +179,5 @@ class Decoder(nn.Module):
         if self.readout_word:
             parts.append(word.to(state.dtype))
         inputs = torch.cat(parts, dim=-1) if len(parts) > 1 else state
-        return dropout(self.readout(inputs), self.dropout, self.training)
+        found: Tensor = self.dropout(self.readout(inputs))
+        return found

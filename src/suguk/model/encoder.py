@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from suguk.kernels.dropout import dropout
 from suguk.kernels.fast import backwards
 from suguk.kernels.reference import CellState
-from suguk.model.cells import Cell
+from suguk.model.cells import PLAIN, Cell, Habits
+from suguk.model.dropout import Dropout
 from suguk.model.inputs import TokenEmbedding
 
 
@@ -41,15 +41,19 @@ class Encoder(nn.Module):
         reverse_source: bool = False,
         residual: bool = False,
         dropout: float = 0.0,
+        variational: bool = False,
+        habits: Habits = PLAIN,
     ) -> None:
         super().__init__()
         self.embedding = embedding
-        self.reverse_source, self.residual, self.dropout = reverse_source, residual, dropout
+        self.reverse_source, self.residual = reverse_source, residual
         ways = 2 if bidirectional else 1
         sizes = [embedding.weight.shape[1]] + [hidden * ways] * (layers - 1)
         self.layers = nn.ModuleList(
-            nn.ModuleList(Cell(kind=kind, inputs=size, hidden=hidden) for _ in range(ways)) for size in sizes
+            nn.ModuleList(Cell(kind=kind, inputs=size, hidden=hidden, habits=habits) for _ in range(ways))
+            for size in sizes
         )
+        self.dropouts = nn.ModuleList(Dropout(dropout, variational=variational) for _ in sizes[1:])
 
     def forward(self, source: Tensor, lengths: Tensor) -> Encoded:
         """source: [B, S] token ids ending in `<eos>`; lengths: [B]."""
@@ -61,7 +65,7 @@ class Encoder(nn.Module):
         x = self.embedding(source)
         last: list[CellState] = []
         for index in range(len(self.layers)):
-            below = dropout(x, self.dropout, self.training) if index else x
+            below = self.dropouts[index - 1](x) if index else x
             x, state = self.layer(index, below, mask)
             if self.residual and index:
                 x = x + below

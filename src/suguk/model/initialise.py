@@ -14,6 +14,7 @@ def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
     (Cho 2014 §4.1.1; Bahdanau 2014 B.1).
     xavier: Glorot uniform matrices, recurrent ones orthogonal, embeddings N(0, 1/E), biases 0, the LSTM's forget bias 1
     (Jozefowicz 2015).
+    Gains of layer normalisation are 1, its biases 0 (Ba et al. 2016, §6), whatever the kind.
     """
     for name, parameter in model.named_parameters():
         if kind == "uniform":
@@ -26,6 +27,9 @@ def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
             nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
         else:
             nn.init.xavier_uniform_(parameter)
+    for module in model.modules():
+        if isinstance(module, Cell) and module.habits.layer_norm:
+            _norms(module)
     if kind == "uniform":
         return
     for module in model.modules():
@@ -45,3 +49,11 @@ def _recurrent(cell: Cell, *, forget: float) -> None:
         nn.init.orthogonal_(block)
     if cell.kind == "lstm":
         cell.bias_ih.data[cell.hidden : 2 * cell.hidden] = forget
+
+
+def _norms(cell: Cell) -> None:
+    for gain in (cell.gain_ih, cell.gain_hh):
+        nn.init.ones_(gain)
+    if cell.kind == "lstm":
+        nn.init.ones_(cell.gain_c)
+        nn.init.zeros_(cell.bias_c)

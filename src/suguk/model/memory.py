@@ -14,11 +14,12 @@ from suguk.kernels.reference import CellState
 class Memory(NamedTuple):
     """All that the decoder knows of the source; made once, never tiled by the beam."""
 
-    keys: Tensor  # [B, S, A] what attention compares with (W_a h_s, U_a h_s, …)
+    keys: Tensor  # [B, S, A] what attention compares with (W_a h_s, U_a h_s, …); of several heads, see `multihead`
     values: Tensor  # [B, S, C] the encoder states
     mask: Tensor  # [B, S] True on real positions
     context: Tensor  # [B, C] the fixed-size context of models without attention
     initial: tuple[CellState, ...]  # from the bridge: what each decoder layer starts from, each [B, H]
+    contents: tuple[Tensor, ...] = ()  # [B, N, S, C / N] what N heads make contexts of, else nothing
 
 
 class State(NamedTuple):
@@ -27,3 +28,4 @@ class State(NamedTuple):
     cells: tuple[CellState, ...]  # one a layer, each [B, Q, H]
     feed: tuple[Tensor, ...]  # the attentional vector [B, Q, R] with input feeding, else nothing
     position: Tensor  # [B, Q] index of the target position to come
+    covered: tuple[Tensor, ...] = ()  # the sum of all weights so far [B, Q, S] with coverage, else nothing

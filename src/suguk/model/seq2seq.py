@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from suguk.fields import SOS
+from suguk.model.attention import looked_again
 from suguk.model.decoder import Decoder
 from suguk.model.encoder import Encoder
 from suguk.model.heads import Loss, TokenHead
@@ -30,7 +31,9 @@ class Seq2Seq(nn.Module):
         attention = self.decoder.attention
         keys = encoded.states if attention is None else attention.prepare(encoded.states)
         top = (context, *encoded.last[-1][1:])  # the decoder starts from the context too: h'_0 = tanh(V' c)
-        return Memory(keys, encoded.states, encoded.mask, context, self.bridge((*encoded.last[:-1], top)))
+        initial = self.bridge((*encoded.last[:-1], top))
+        contents = () if attention is None else attention.contents(encoded.states)
+        return Memory(keys, encoded.states, encoded.mask, context, initial, contents)
 
     def start(self, memory: Memory) -> State:
         """Before the first word: see `Decoder.start`."""
@@ -71,11 +74,19 @@ class Seq2Seq(nn.Module):
         target_lengths: Tensor,
         *,
         label_smoothing: float = 0.0,
+        coverage_loss: float = 0.0,
     ) -> Loss:
-        """Cross-entropy under teacher forcing, over real tokens only. target: [B, T] ending in `<eos>`, padded."""
-        readouts, _ = self.force(self.encode(source, source_lengths), target)
+        """Cross-entropy under teacher forcing, over real tokens only. target: [B, T] ending in `<eos>`, padded.
+
+        coverage_loss: what `looked_again` counts for in the total.
+        """
+        readouts, weights = self.force(self.encode(source, source_lengths), target)
         real = torch.arange(target.shape[1], device=target.device) < target_lengths.unsqueeze(1)
-        return self.head.loss(readouts[real], target[real], label_smoothing=label_smoothing)
+        loss = self.head.loss(readouts[real], target[real], label_smoothing=label_smoothing)
+        if coverage_loss:
+            again = looked_again(weights)[real].sum().to(loss.total.dtype)
+            loss = loss._replace(total=loss.total + coverage_loss * again)
+        return loss
 
     def log_probs(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Forced decoding: log p of every target token [B, T] (padding included) and attention weights [B, T, S]."""

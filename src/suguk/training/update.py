@@ -39,7 +39,12 @@ class Updater:
         config = self.config
         with self._autocast():
             loss = self.model.loss(
-                source, source_lengths, target, target_lengths, label_smoothing=config.label_smoothing
+                source,
+                source_lengths,
+                target,
+                target_lengths,
+                label_smoothing=config.label_smoothing,
+                coverage_loss=config.coverage_loss,
             )
             parts = loss.tokens if config.loss_per == "token" else len(source)
             torch.autograd.backward(loss.total / parts)
