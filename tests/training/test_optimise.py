@@ -14,7 +14,7 @@ from suguk.config import TrainConfig
 from suguk.errors import ModelError
 from suguk.training.optimise import Optimizer, halvings, rate
 
-OPTIMIZERS = ["sgd", "adam", "adamw", "adadelta"]
+OPTIMIZERS = ["sgd", "adam", "adamw", "adadelta", "rmsprop"]
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -41,6 +41,42 @@ def test_linear_ends_at_nothing_with_the_epochs_or_the_time() -> None:
     assert rate(settings, step=99, epochs=2, level=0, spent=0.5) == pytest.approx(0.25)
     assert rate(settings, step=99, epochs=8, level=0) == 0
     assert rate(settings, step=99, epochs=1, level=0, spent=1.1) == 0
+
+
+def test_cosine_ends_at_nothing_with_the_epochs_or_the_time() -> None:
+    """Loshchilov and Hutter 2017, eq. 5, with η_min = 0 and T_i the whole of training."""
+    settings = config(lr=0.5, schedule="cosine", warmup=10, epochs=8)
+    assert rate(settings, step=1, epochs=0, level=0) == pytest.approx(0.05)
+    assert rate(settings, step=10, epochs=0, level=0) == 0.5
+    for epochs in (1, 2.5, 4, 7):
+        wanted = 0.5 * 0.5 * (1 + math.cos(math.pi * epochs / 8))
+        assert rate(settings, step=99, epochs=epochs, level=0) == pytest.approx(wanted)
+    assert rate(settings, step=99, epochs=2, level=0, spent=0.5) == pytest.approx(0.25)
+    assert rate(settings, step=99, epochs=8, level=0) == 0
+    assert rate(settings, step=99, epochs=1, level=0, spent=1.1) == 0
+
+
+def test_one_cycle_goes_up_down_and_far_below() -> None:
+    settings = config(lr=0.5, schedule="one-cycle", epochs=20)
+    points = {0: 0.05, 4.5: 0.275, 9: 0.5, 13.5: 0.275, 18: 0.05, 19: 0.025, 20: 0.0}
+    for epochs, wanted in points.items():
+        assert rate(settings, step=1, epochs=epochs, level=0) == pytest.approx(wanted)
+    assert rate(settings, step=1, epochs=2, level=0, spent=0.45) == pytest.approx(0.5)
+    assert rate(settings, step=1, epochs=2, level=0, spent=1.2) == 0
+
+
+def test_rmsprop_is_that_of_the_lecture() -> None:
+    """Tieleman and Hinton 2012: the gradient over the root of a mean square that keeps 0.9 of itself."""
+    weight = nn.Parameter(torch.linspace(-1, 1, 7).double())
+    chosen = Optimizer(config(optimizer="rmsprop"), [weight])
+    wanted, mean_square = weight.detach().clone(), torch.zeros(7).double()
+    for step in range(3):
+        gradient = torch.sin(torch.arange(7).double() + step)
+        weight.grad = gradient.clone()
+        chosen.step(0.1)
+        mean_square = 0.9 * mean_square + 0.1 * gradient**2
+        wanted -= 0.1 * gradient / (mean_square.sqrt() + 1e-8)
+    torch.testing.assert_close(weight.detach(), wanted)
 
 
 @given(step=st.integers(1, 10**6), warmup=st.integers(0, 5000))
@@ -136,6 +172,7 @@ def test_updates_and_clipping_are_those_of_pytorch(name: str, largest: float) ->
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
         "adadelta": functools.partial(torch.optim.Adadelta, rho=0.95, eps=1e-6),
+        "rmsprop": functools.partial(torch.optim.RMSprop, alpha=0.9),
     }
     found, wanted = ([nn.Parameter(torch.linspace(-1, 1, size)) for size in (7, 11)] for _ in range(2))
     ours = Optimizer(config(optimizer=name, weight_decay=0.02), found)

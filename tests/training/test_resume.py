@@ -43,6 +43,8 @@ def same(one: Path, other: Path) -> None:
         },
         {"train.optimizer": "sgd", "train.lr": 0.5, "train.schedule": "constant", "train.weight_decay": 0.01},
         {"train.optimizer": "adadelta", "train.lr": 1.0, "train.precision": "bf16"},
+        {"train.optimizer": "rmsprop", "train.schedule": "cosine", "train.save_every": 5},
+        {"train.schedule": "one-cycle"},
         # Nothing is learned at this rate: every validation counts against patience.
         {
             "train.schedule": "plateau",
@@ -53,7 +55,17 @@ def same(one: Path, other: Path) -> None:
             "train.valid_metric": "perplexity",
         },
     ],
-    ids=["adam", "adamw-halving", "ema", "dropouts", "sgd", "adadelta-bf16", "plateau"],
+    ids=[
+        "adam",
+        "adamw-halving",
+        "ema",
+        "dropouts",
+        "sgd",
+        "adadelta-bf16",
+        "rmsprop-cosine",
+        "one-cycle",
+        "plateau",
+    ],
 )
 def test_resumed_equals_uninterrupted(tmp_path: Path, data: Path, settings: dict[str, Any]) -> None:
     given = TINY | settings

@@ -7,6 +7,7 @@ from pydantic import Field
 from suguk.config.base import Section
 
 Metric = Literal["auto", "bleu", "chrf", "ter", "exact", "cer", "wer", "per", "perplexity"]
+Schedule = Literal["constant", "inverse-sqrt", "linear", "cosine", "one-cycle", "plateau", "halving"]
 
 
 class TrainConfig(Section):
@@ -20,16 +21,19 @@ class TrainConfig(Section):
     batch_sentences: int | None = Field(
         None, ge=1, description="most pairs of a batch; unset: only tokens count"
     )
-    optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = Field("adam", description="the optimizer")
+    optimizer: Literal["sgd", "adam", "adamw", "adadelta", "rmsprop"] = Field(
+        "adam", description="the optimizer"
+    )
     lr: float = Field(1e-3, gt=0, description="learning rate, the highest one where a schedule warms up")
     weight_decay: float = Field(0.0, ge=0, description="weight decay (of adamw: decoupled)")
-    schedule: Literal["constant", "inverse-sqrt", "linear", "plateau", "halving"] = Field(
+    schedule: Schedule = Field(
         "constant",
-        description="constant; inverse-sqrt after warmup updates; linear: after warmup down to 0 at the end of epochs "
-        "or minutes; plateau: times decay when neither metric nor loss improved for patience validations; halving: "
-        "times decay every halve_every epochs from halve_after on",
+        description="constant; inverse-sqrt after warmup updates; linear, cosine: after warmup down to 0 at the end "
+        "of epochs or minutes (cosine: Loshchilov and Hutter 2017); one-cycle: up from a tenth of lr, down again, "
+        "then to 0 at that end (Smith 2018); plateau: times decay when neither metric nor loss improved for patience "
+        "validations; halving: times decay every halve_every epochs from halve_after on",
     )
-    warmup: int = Field(400, ge=0, description="updates of linear warm-up (inverse-sqrt, linear)")
+    warmup: int = Field(400, ge=0, description="updates of linear warm-up (inverse-sqrt, linear, cosine)")
     decay: float = Field(0.5, gt=0, lt=1, description="factor of plateau and halving")
     patience: int = Field(2, ge=1, description="validations without any improvement before plateau decays")
     halve_after: float = Field(5.0, ge=0, description="epochs before halving starts")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adadelta import adadelta
 from torch.optim.adam import adam
+from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
 from suguk.config import TrainConfig
@@ -19,7 +20,10 @@ MEMORY: dict[str, tuple[str, ...]] = {
     "adam": ("step", "exp_avg", "exp_avg_sq"),
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
     "adadelta": ("step", "square_avg", "acc_delta"),
+    "rmsprop": ("step", "square_avg"),
 }
+RISE = 0.45  # share of training that one-cycle goes up, and again as much down (Smith 2018: equal steps)
+LOW = 0.1  # of the highest rate: where one-cycle begins, and from where its last part goes down to 0
 
 
 class Optimizer:
@@ -57,13 +61,18 @@ class Optimizer:
         gradients = [one.grad for one in weights if one.grad is not None]
         remembered = ([memory[name] for _, memory in used] for name in MEMORY[config.optimizer])
         common: dict[str, Any] = {"lr": lr, "weight_decay": config.weight_decay, "maximize": False}
+        if config.optimizer in ("adadelta", "rmsprop") and self.scale is not None:  # neither is fused
+            torch._foreach_div_(gradients, self.scale)
         if config.optimizer == "adadelta":
             # Zeiler 2012, with ρ and ε of Bahdanau 2014 B.2 and Cho 2014 §4.1.1
-            if self.scale is not None:
-                torch._foreach_div_(gradients, self.scale)
             steps, squares, deltas = remembered
             common |= {"rho": 0.95, "eps": 1e-6, "foreach": True}
             adadelta(weights, gradients, squares, deltas, steps, **common)
+        elif config.optimizer == "rmsprop":
+            # Tieleman and Hinton 2012, lecture 6e: MeanSquare(w, t) = 0.9 MeanSquare(w, t−1) + 0.1 (∂E/∂w)²
+            steps, squares = remembered
+            common |= {"alpha": 0.9, "eps": 1e-8, "momentum": 0.0, "centered": False, "foreach": True}
+            rmsprop(weights, gradients, squares, [], [], steps, **common)
         elif config.optimizer == "sgd":
             common |= {"momentum": 0.0, "dampening": 0.0, "nesterov": False}
             common |= {"fused": True, "grad_scale": self.scale}
@@ -105,22 +114,39 @@ class Optimizer:
 
 def rate(config: TrainConfig, *, step: int, epochs: float, level: int, spent: float = 0.0) -> float:
     """Learning rate of update `step` (from 1). epochs: passes before it; level: decays of plateau so far; spent:
-    share of the time budget. Only `linear` asks the clock: with train.minutes it is not bit for bit the same again.
+    share of the time budget. Only `linear`, `cosine` and `one-cycle` ask the clock: with train.minutes they are not bit
+    for bit the same again.
 
     inverse-sqrt: linear up to `lr` over `warmup` updates, then lr · sqrt(warmup / step) (Vaswani et al. 2017
-    §5.3). halving: Sutskever 2014 §3.4 and Luong 2015 §4.1, see `halvings`.
+    §5.3). halving: Sutskever 2014 §3.4 and Luong 2015 §4.1, see `halvings`. cosine: lr · (1 + cos(π done)) / 2, one
+    descent without restarts (Loshchilov and Hutter 2017, eq. 5). one-cycle: see `cycle`.
     """
+    done = min(max(epochs / config.epochs, spent), 1)
+    warm = min(step / max(config.warmup, 1), 1)
     if config.schedule == "inverse-sqrt":
         warmup = max(config.warmup, 1)
         return config.lr * min(step / warmup, math.sqrt(warmup / step))
     if config.schedule == "linear":
-        left = 1 - max(epochs / config.epochs, spent)
-        return config.lr * min(step / max(config.warmup, 1), 1) * max(left, 0)
+        return config.lr * warm * (1 - done)
+    if config.schedule == "cosine":
+        return config.lr * warm * (1 + math.cos(math.pi * done)) / 2
+    if config.schedule == "one-cycle":
+        return config.lr * cycle(done)
     if config.schedule == "plateau":
         return config.lr * config.decay**level
     if config.schedule == "halving":
         return config.lr * config.decay ** halvings(epochs, config.halve_after, config.halve_every)
     return config.lr
+
+
+def cycle(done: float) -> float:
+    """Share of the highest rate after a share `done` of training (Smith 2018 §4.2).
+
+    A straight line up, one of the same length down, and then in what is left far below where it began.
+    """
+    if done <= 2 * RISE:
+        return 1 - (1 - LOW) * abs(done - RISE) / RISE
+    return LOW * (1 - done) / (1 - 2 * RISE)
 
 
 def halvings(epochs: float, after: float, every: float) -> int:
