@@ -44,7 +44,7 @@ def same(one: Path, other: Path) -> None:
         {"train.optimizer": "sgd", "train.lr": 0.5, "train.schedule": "constant", "train.weight_decay": 0.01},
         {"train.optimizer": "adadelta", "train.lr": 1.0, "train.precision": "bf16"},
         {"train.optimizer": "rmsprop", "train.schedule": "cosine", "train.save_every": 5},
-        {"train.schedule": "one-cycle"},
+        {"train.schedule": "one-cycle", "train.accumulate": 3, "train.batch_tokens": 71, "train.epochs": 3},
         # Nothing is learned at this rate: every validation counts against patience.
         {
             "train.schedule": "plateau",
@@ -63,7 +63,7 @@ def same(one: Path, other: Path) -> None:
         "sgd",
         "adadelta-bf16",
         "rmsprop-cosine",
-        "one-cycle",
+        "one-cycle-accumulate",
         "plateau",
     ],
 )

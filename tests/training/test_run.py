@@ -12,7 +12,7 @@ import torch
 
 import suguk
 from suguk.errors import ConfigError, DataError, ModelError, UserError
-from suguk.training import loop as loops
+from suguk.training import batches
 from suguk.training.validate import Example, Validation, Validator
 from tests.training.tiny_task import LETTERS, TINY, records
 
@@ -304,7 +304,7 @@ def test_a_full_gpu_is_told_with_the_cure(
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(loops, "to_device", full)
+    monkeypatch.setattr(batches, "to_device", full)
     with pytest.raises(UserError, match=r"211 tokens does not fit.*\n.*train.batch_tokens=105"):
         train(data, tmp_path / "run")
 

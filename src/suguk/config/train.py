@@ -21,6 +21,9 @@ class TrainConfig(Section):
     batch_sentences: int | None = Field(
         None, ge=1, description="most pairs of a batch; unset: only tokens count"
     )
+    accumulate: int = Field(
+        1, ge=1, description="batches that make one update, by the sum of their gradients"
+    )
     optimizer: Literal["sgd", "adam", "adamw", "adadelta", "rmsprop"] = Field(
         "adam", description="the optimizer"
     )

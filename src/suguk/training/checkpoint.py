@@ -33,6 +33,7 @@ class Counts:
     real: int = 0  # tokens of both sides
     padded: int = 0  # the same with padding
     seconds: float = 0.0
+    halved: int = 0  # batches that did not fit into the memory
 
 
 @dataclass(frozen=True)

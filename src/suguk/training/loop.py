@@ -10,20 +10,22 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from suguk.data.batch import Dataset, Rows, Sampler
-from suguk.errors import ModelError, UserError
+from suguk.errors import ModelError
 from suguk.evaluation.metrics import better
 from suguk.run_directory import copy_weights, write_weights
 from suguk.trained import TrainedModel
 from suguk.training import checkpoint
 from suguk.training.average import Average
+from suguk.training.batches import gradient, sizes
 from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
 from suguk.training.clock import Clock
 from suguk.training.display import Display, Status
-from suguk.training.move import to_device
+from suguk.training.diverged import Place, Recent, diverged, infinite
 from suguk.training.optimise import rate
 from suguk.training.update import Updater, enough_memory
 from suguk.training.validate import Validation, Validator
@@ -46,11 +48,12 @@ class Loop:
         saved: Saved | None = None,
         *,
         started: float,
+        place: Place,
     ) -> None:
-        """saved: where to go on. started: when this session began, by time.monotonic."""
+        """saved: where to go on. started: when this session began, by time.monotonic. place: of a pair in its file."""
         self.folder, self.trained, self.model, self.device = folder, trained, trained.model, trained.device
         self.config = config = trained.config.train
-        self.dataset, self.validator, self.display = dataset, validator, display
+        self.dataset, self.validator, self.display, self.place = dataset, validator, display, place
         self.sampler = Sampler(
             dataset.source_lengths,
             dataset.target_lengths,
@@ -62,6 +65,8 @@ class Loop:
         self.average = Average(self.model, config.ema) if config.ema else None
         # Sums since the last record: negative log likelihood, gradient norms.
         self.running = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.recent: list[Recent] = []  # updates since the last record
+        self.told = False  # that batches are halved
         self.progress = Progress() if saved is None else saved.progress
         self.clock = Clock(config.minutes, started, self.progress)
         batches = self.progress.batches
@@ -124,7 +129,6 @@ class Loop:
         )
         self._update()
         progress.step += 1
-        progress.index += 1
         if self.average is not None:
             self.average.update(progress.step)
         if progress.index == len(self.order):
@@ -139,20 +143,37 @@ class Loop:
             self.save()
 
     def _update(self) -> None:
-        batch = self.dataset.batch(self.order[self.progress.index])
-        with enough_memory(self.config.batch_tokens):
-            loss, norm = self.updater(*to_device(batch, self.device), lr=self.progress.lr)
-        self.running += torch.stack([loss.nll.double(), norm.double()])
-        counts = self.progress.counts
+        """One update by the gradients of the next batches of this epoch: train.accumulate, or what is left of it."""
+        progress, config, counts = self.progress, self.config, self.progress.counts
+        batches = self.order[progress.index : progress.index + config.accumulate]
+        tokens, real, padded = np.sum([sizes(self.dataset, rows) for rows in batches], axis=0).tolist()
+        parts = tokens if config.loss_per == "token" else sum(map(len, batches))
+        with enough_memory(config.batch_tokens):
+            nll, halved = gradient(self.updater, self.dataset, batches, parts)
+            norm = self.updater.step(progress.lr)
+        progress.index += len(batches)
+        both = torch.stack([nll, norm.double()])
+        self.running += both
+        self.recent.append(Recent(progress.step + 1, progress.epochs, batches, both))
         counts.updates += 1
-        counts.tokens += loss.tokens
-        counts.real += int(batch.source_lengths.sum() + batch.target_lengths.sum())
-        counts.padded += batch.source.size + batch.target.size
+        counts.tokens += tokens
+        counts.real += real
+        counts.padded += padded
+        counts.halved += halved
+        if halved and not self.told:
+            self._tell_halved()
+
+    def _tell_halved(self) -> None:
+        self.told = True
+        self.display.note(
+            f"a batch of step {self.progress.step + 1:,} did not fit into memory; such batches are computed in halves, "
+            f"which takes longer (--set train.batch_tokens={max(self.config.batch_tokens // 2, 1)} would avoid it)"
+        )
 
     def _record(self) -> None:
         """Read the sums off the device, write them down, begin anew."""
         progress, counts, start = self.progress, self.progress.counts, time.monotonic()
-        self._check()
+        self._check(weights=False)
         nll, norms = self.running.tolist()
         counts.seconds += time.monotonic() - start  # a GPU's updates end here
         status = Status(
@@ -168,31 +189,23 @@ class Loop:
         )
         shown = ("step", "epoch", "loss", "lr", "tokens_per_second", "padding", "seconds")
         plain = {name: getattr(status, name) for name in shown}
-        self.log.append({"kind": "train", **plain, "norm": norms / counts.updates})
+        halved = {"halved": counts.halved} if counts.halved else {}
+        self.log.append({"kind": "train", **plain, "norm": norms / counts.updates, **halved})
         self.running.zero_()
+        self.recent.clear()
         progress.counts = Counts()
         self.display.update(status)
 
-    def _check(self) -> None:
-        """UserError once the loss or a gradient is no longer a number; nothing saved so far is touched."""
-        if bool(torch.isfinite(self.running).all()):
+    def _check(self, *, weights: bool) -> None:
+        """UserError once the loss, a gradient or (if asked) a weight is not finite; nothing saved so far is touched."""
+        if bool(torch.isfinite(self.running).all()) and not (weights and infinite(self.updater.parameters)):
             return
-        progress = self.progress
-        best = progress.best
-        kept = (
-            "no model was kept" if best is None else f"the best model so far, of step {best.step:,}, is kept"
-        )
-        raise UserError(
-            "training diverged: the loss or its gradient is not a number any more at step "
-            f"{progress.step:,}, epoch {progress.epochs:.2f}; {kept}",
-            where=self.folder,
-            hint="train again with a lower train.lr, a smaller train.clip, or a warm-up "
-            "(train.schedule = inverse-sqrt)",
-        )
+        raise diverged(self.folder, self.progress, self.recent, self.place)
 
     def validate(self) -> None:
         """Score the model, keep it if it is the best, save the state."""
         progress = self.progress
+        self._check(weights=True)
         if progress.counts.updates:
             self._record()
         with nullcontext() if self.average is None else self.average.instead():
@@ -247,7 +260,7 @@ class Loop:
 
     def save(self) -> None:
         """Write the training state. UserError if the disk is full; the earlier state stays then."""
-        self._check()
+        self._check(weights=True)
         self.log.sync()
         self.progress.elapsed, self.progress.metrics_bytes = self.clock.elapsed(), self.log.length
         state: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}

@@ -84,7 +84,10 @@ class Optimizer:
             common |= {"fused": True, "grad_scale": self.scale}
             adam(weights, gradients, means, squares, [], steps, **common)
         self.scale = None
-        for one in weights:
+        self.forget_gradients()
+
+    def forget_gradients(self) -> None:
+        for one in self.parameters:
             one.grad = None
 
     def tensors(self) -> dict[str, Tensor]:

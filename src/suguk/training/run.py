@@ -128,7 +128,8 @@ def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
         trained = TrainedModel(config, job.source, job.target, model, str(device))
         validator = Validator(config, job.source, job.target, job.valid)
         shown.note(_plan(job, trained))
-        loop = Loop(folder, trained, dataset, validator, shown, job.saved, started=job.started)
+        given = folder, trained, dataset, validator, shown, job.saved
+        loop = Loop(*given, started=job.started, place=job.train.place)
         ended = loop.run(lambda step: (stop is not None and stop(step)) or interrupt.number is not None)
     if (folder / "model.safetensors").exists():
         read_weights(folder, trained.model)

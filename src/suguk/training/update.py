@@ -36,6 +36,22 @@ class Updater:
 
         source: [B, S], target: [B, T], lengths: [B], see `Seq2Seq.loss`. Does not wait for a GPU to be done.
         """
+        loss = self.gradient(source, source_lengths, target, target_lengths)
+        return loss, self.step(lr)
+
+    def gradient(
+        self,
+        source: Tensor,
+        source_lengths: Tensor,
+        target: Tensor,
+        target_lengths: Tensor,
+        *,
+        parts: int | None = None,
+    ) -> Loss:
+        """Add the gradient of this batch's loss / parts to that of the weights; the loss.
+
+        parts: tokens or sentences (train.loss_per) of all batches of the update; None: of this one.
+        """
         config = self.config
         with self._autocast():
             loss = self.model.loss(
@@ -46,24 +62,37 @@ class Updater:
                 label_smoothing=config.label_smoothing,
                 coverage_loss=config.coverage_loss,
             )
-            parts = loss.tokens if config.loss_per == "token" else len(source)
+            if parts is None:
+                parts = loss.tokens if config.loss_per == "token" else len(source)
             torch.autograd.backward(loss.total / parts)
-        norm = self.optimizer.clip(config.clip or math.inf)
+        return loss
+
+    def step(self, lr: float) -> Tensor:
+        """Update the weights by the gradient, and drop it; its norm before clipping."""
+        norm = self.optimizer.clip(self.config.clip or math.inf)
         self.optimizer.step(lr)
-        return loss, norm
+        return norm
 
     def _autocast(self) -> AbstractContextManager[object]:
         return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
 
 
+def is_full(fault: BaseException) -> bool:
+    """Whether a fault is that of a full memory, of a GPU or of this machine."""
+    return isinstance(fault, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(fault)
+
+
 @contextmanager
 def enough_memory(batch_tokens: int) -> Iterator[None]:
-    """A GPU's full memory as a UserError with the cure."""
+    """A full memory as a UserError with the cure."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as fault:
+        if not is_full(fault):
+            raise
+        owner = "the GPU" if isinstance(fault, torch.OutOfMemoryError) else "this machine"
         raise UserError(
-            f"a batch of {batch_tokens:,} tokens does not fit into the memory of the GPU",
+            f"a batch of {batch_tokens:,} tokens does not fit into the memory of {owner}",
             where="train.batch_tokens",
             hint=f"--set train.batch_tokens={max(batch_tokens // 2, 1)}",
         ) from None

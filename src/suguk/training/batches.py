@@ -1,0 +1,53 @@
+"""The gradient of the batches of one update, halved where the memory does not hold one.
+
+Shapes: B rows.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suguk.data.batch import Dataset, Rows
+from suguk.training.move import to_device
+from suguk.training.update import Updater, is_full
+
+
+def gradient(updater: Updater, dataset: Dataset, batches: Sequence[Rows], parts: int) -> tuple[Tensor, int]:
+    """Leave the gradient of Σ loss / parts with the weights. The sum of negative log likelihoods, and the halvings.
+
+    batches: the rows [B] of each; parts: see `Updater.gradient`. The fault of a full memory if one row is too much.
+    A batch that does not fit has added to some gradients already, so after a halving all batches begin anew.
+    """
+    pieces, halvings = list(batches), 0
+    while True:
+        nll, large = _sum(updater, dataset, pieces, parts)
+        if large is None:
+            return nll, halvings
+        updater.optimizer.forget_gradients()
+        if updater.device.type == "cuda":
+            torch.cuda.empty_cache()
+        pieces[large : large + 1] = np.array_split(pieces[large], 2)
+        halvings += 1
+
+
+def _sum(updater: Updater, dataset: Dataset, pieces: Sequence[Rows], parts: int) -> tuple[Tensor, int | None]:
+    """The sum of negative log likelihoods, and the number of a piece that did not fit."""
+    nll = torch.zeros((), dtype=torch.float64, device=updater.device)
+    for number, rows in enumerate(pieces):
+        try:
+            batch = to_device(dataset.batch(rows), updater.device)
+            nll += updater.gradient(*batch, parts=parts).nll
+        except (RuntimeError, MemoryError) as fault:
+            if len(rows) == 1 or not is_full(fault):
+                raise
+            return nll, number  # out of here, as the fault holds what the batch has allocated
+    return nll, None
+
+
+def sizes(dataset: Dataset, rows: Rows) -> tuple[int, int, int]:
+    """Of a batch: target tokens, tokens of both sides, and the same with padding."""
+    source, target = dataset.source_lengths[rows], dataset.target_lengths[rows]
+    tokens, widths = int(target.sum()), int(source.max() + target.max())
+    return tokens, tokens + int(source.sum()), len(rows) * widths
