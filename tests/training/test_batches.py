@@ -144,7 +144,7 @@ def test_a_run_goes_on_in_halves(data: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(Seq2Seq, "loss", small)
     halved = suguk.train(data, out=tmp_path / "halved", recipe="small", overrides=given, display=notes)
     torch.testing.assert_close(halved.model.state_dict(), sound.model.state_dict(), rtol=1e-4, atol=1e-6)
-    told = [text for text in notes.notes if "did not fit" in text]
+    told = [text for text in notes.notes if "computed in halves" in text]
     assert len(told) == 1
     assert "--set train.batch_tokens=105" in told[0]
     counted = [record.get("halved", 0) for record in records(tmp_path / "halved")]

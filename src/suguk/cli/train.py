@@ -99,10 +99,19 @@ def train(
             display=display,
         )
         folder = out
+    if _is_another():
+        return
     if json:
         streams.write_json(summary(folder), indent=1)
     elif not quiet:
         say(f"the model is {folder}; try:\n  suguk predict {folder}\n  suguk evaluate {folder} DATA")
+
+
+def _is_another() -> bool:
+    """Whether this is not the first of several processes that train together."""
+    from suguk.training.processes import rank
+
+    return rank() > 0
 
 
 def _alone(**given: object) -> None:

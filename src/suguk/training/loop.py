@@ -6,9 +6,10 @@ stopped anywhere and resumed makes the same updates, on a CPU bit for bit.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from suguk.training.clock import Clock
 from suguk.training.display import Display, Status
 from suguk.training.diverged import Place, Recent, diverged, infinite
 from suguk.training.optimise import rate
+from suguk.training.processes import Team
 from suguk.training.update import Updater, enough_memory
 from suguk.training.validate import Validation, Validator
 
@@ -49,11 +51,13 @@ class Loop:
         *,
         started: float,
         place: Place,
+        team: Team,
     ) -> None:
         """saved: where to go on. started: when this session began, by time.monotonic. place: of a pair in its file."""
         self.folder, self.trained, self.model, self.device = folder, trained, trained.model, trained.device
         self.config = config = trained.config.train
         self.dataset, self.validator, self.display, self.place = dataset, validator, display, place
+        self.team = team
         self.sampler = Sampler(
             dataset.source_lengths,
             dataset.target_lengths,
@@ -77,9 +81,17 @@ class Loop:
                 where=checkpoint.state_path(folder),
                 hint="resume with the suguk that began this run, or train anew with another --out",
             )
+        step = int(team.asked(lambda: self.progress.step))
+        if step != self.progress.step:
+            raise ModelError(
+                f"expected the state of step {step:,}, which the first process has, found {self.progress.step:,}",
+                where=checkpoint.state_path(folder),
+                hint="the run directory must be on a disk that all machines share",
+            )
         self.model.train()
         if saved is not None:
             self._restore(saved)
+        team.copy(self.updater.parameters)
 
     def _restore(self, saved: Saved) -> None:
         path = checkpoint.state_path(self.folder)
@@ -89,7 +101,9 @@ class Loop:
                 copy_weights(saved.part("average."), self.model, path)
         self.updater.optimizer.restore(saved.part("optimizer."), str(path))
         self.running.copy_(saved.tensors["running"])
-        checkpoint.restore_random(saved.tensors, self.device)
+        own = saved.tensors if self.team.first else saved.part(f"rank.{self.team.rank}.")
+        if own:  # else this process is new
+            checkpoint.restore_random(own, self.device)
 
     def _ordered(self) -> Sequence[Rows]:
         order = self.sampler.epoch(self.progress.epoch)
@@ -98,18 +112,21 @@ class Loop:
 
     def run(self, stop: Stop) -> bool:
         """Until the end, or until stop(step), asked after every update, is true. Whether the end came."""
-        self.log = MetricsLog(self.folder, self.progress.metrics_bytes)
+        self.log = MetricsLog(self.folder, self.progress.metrics_bytes) if self.team.first else None
         try:
             while not self._over():
                 self._advance()
-                if stop(self.progress.step):
+                if self.team.any(stop(self.progress.step)):
                     self.save()
+                    self.team.wait()  # what was written may be read now
                     return False
             if self.progress.validated != self.progress.step:
                 self.validate()
+            self.team.wait()
             return True
         finally:
-            self.log.close()
+            if self.log is not None:
+                self.log.close()
 
     def _over(self) -> bool:
         progress, config = self.progress, self.config
@@ -117,13 +134,16 @@ class Loop:
             return True
         if config.early_stopping and progress.waits >= config.early_stopping:
             return True
-        return self.clock.out(lambda: self.validator.guess_seconds(self.trained))
+        if config.minutes is None:
+            return False
+        out = self.clock.out
+        return bool(self.team.asked(lambda: out(lambda: self.validator.guess_seconds(self.trained))))
 
     def _advance(self) -> None:
         """One update and what is due after it."""
         progress, every, start = self.progress, self.config.valid_every, time.monotonic()
         before = progress.epochs
-        spent = self.clock.spent()
+        spent = 0.0 if self.config.minutes is None else self.team.asked(self.clock.spent)
         progress.lr = rate(
             self.config, step=progress.step + 1, epochs=before, level=progress.level, spent=spent
         )
@@ -143,13 +163,15 @@ class Loop:
             self.save()
 
     def _update(self) -> None:
-        """One update by the gradients of the next batches of this epoch: train.accumulate, or what is left of it."""
+        """One update by the next batches of this epoch: train.accumulate for each process, or those left."""
         progress, config, counts = self.progress, self.config, self.progress.counts
-        batches = self.order[progress.index : progress.index + config.accumulate]
+        end = progress.index + config.accumulate * self.team.world
+        batches = self.order[progress.index : end]
         tokens, real, padded = np.sum([sizes(self.dataset, rows) for rows in batches], axis=0).tolist()
         parts = tokens if config.loss_per == "token" else sum(map(len, batches))
         with enough_memory(config.batch_tokens):
-            nll, halved = gradient(self.updater, self.dataset, batches, parts)
+            nll, halved = gradient(self.updater, self.dataset, self.team.mine(batches), parts)
+            nll = self.team.add_up(self.updater.parameters, nll)
             norm = self.updater.step(progress.lr)
         progress.index += len(batches)
         both = torch.stack([nll, norm.double()])
@@ -160,15 +182,6 @@ class Loop:
         counts.real += real
         counts.padded += padded
         counts.halved += halved
-        if halved and not self.told:
-            self._tell_halved()
-
-    def _tell_halved(self) -> None:
-        self.told = True
-        self.display.note(
-            f"a batch of step {self.progress.step + 1:,} did not fit into memory; such batches are computed in halves, "
-            f"which takes longer (--set train.batch_tokens={max(self.config.batch_tokens // 2, 1)} would avoid it)"
-        )
 
     def _record(self) -> None:
         """Read the sums off the device, write them down, begin anew."""
@@ -189,12 +202,29 @@ class Loop:
         )
         shown = ("step", "epoch", "loss", "lr", "tokens_per_second", "padding", "seconds")
         plain = {name: getattr(status, name) for name in shown}
-        halved = {"halved": counts.halved} if counts.halved else {}
-        self.log.append({"kind": "train", **plain, "norm": norms / counts.updates, **halved})
+        record: dict[str, Any] = {"kind": "train", **plain, "norm": norms / counts.updates}
+        halved = int(self.team.total(counts.halved))
+        if halved:
+            record["halved"] = halved
+            self._tell_halved()
+        self._log(record)
         self.running.zero_()
         self.recent.clear()
         progress.counts = Counts()
         self.display.update(status)
+
+    def _tell_halved(self) -> None:
+        if self.told:
+            return
+        self.told = True
+        self.display.note(
+            "batches that do not fit into memory are computed in halves, which takes longer; "
+            f"--set train.batch_tokens={max(self.config.batch_tokens // 2, 1)} would avoid it"
+        )
+
+    def _log(self, record: Mapping[str, Any]) -> None:
+        if self.log is not None:
+            self.log.append(record)
 
     def _check(self, *, weights: bool) -> None:
         """UserError once the loss, a gradient or (if asked) a weight is not finite; nothing saved so far is touched."""
@@ -209,15 +239,21 @@ class Loop:
         if progress.counts.updates:
             self._record()
         with nullcontext() if self.average is None else self.average.instead():
-            result = self.validator(self.trained)
+            result = self._validation()
             progress.valid_seconds, progress.validated = result.seconds, progress.step
             best = self._rank(result)
             self._record_validation(result, best)
             # The model first: a kill between the two only repeats this validation, with the same result.
-            if best:
+            if best and self.team.first:
                 write_weights(self.folder, self.model)
         self.save()
         self.display.validation(progress.step, progress.epochs, result, best=best)
+
+    def _validation(self) -> Validation:
+        """By the first process; the others wait for it."""
+        if self.team.world == 1:
+            return self.validator(self.trained)
+        return Validation.parse(self.team.told(lambda: self.validator(self.trained).text()))
 
     def _rank(self, result: Validation) -> bool:
         """Whether this is the best so far; patience, and the decay of the plateau schedule, follow."""
@@ -243,7 +279,7 @@ class Loop:
         return (sign * result.score, -result.loss) > (sign * best.score, -best.loss)
 
     def _record_validation(self, result: Validation, best: bool) -> None:
-        self.log.append(
+        self._log(
             {
                 "kind": "valid",
                 "step": self.progress.step,
@@ -261,11 +297,13 @@ class Loop:
     def save(self) -> None:
         """Write the training state. UserError if the disk is full; the earlier state stays then."""
         self._check(weights=True)
+        states = self.team.everybody(checkpoint.random_states(self.device))
+        if self.log is None:
+            return
         self.log.sync()
         self.progress.elapsed, self.progress.metrics_bytes = self.clock.elapsed(), self.log.length
         state: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}
         state |= {f"optimizer.{name}": value for name, value in self.updater.optimizer.tensors().items()}
         if self.average is not None:
             state |= {f"average.{name}": value for name, value in self.average.tensors().items()}
-        state |= checkpoint.random_states(self.device)
-        checkpoint.write_state(self.folder, self.progress, {**state, "running": self.running})
+        checkpoint.write_state(self.folder, self.progress, {**state, **states, "running": self.running})

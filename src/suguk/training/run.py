@@ -31,6 +31,7 @@ from suguk.training.checkpoint import Saved
 from suguk.training.display import Display, Kind, choose
 from suguk.training.interrupt import Interrupt
 from suguk.training.loop import Loop, Stop
+from suguk.training.processes import Team, agreed
 from suguk.training.validate import Validator
 
 Paths = str | Path | Sequence[str | Path]
@@ -68,24 +69,28 @@ def train(
     stop: Stop | None = None,
 ) -> TrainedModel:
     """See `suguk.train`."""
-    started, folder, shown = time.monotonic(), Path(out), choose(display)
+    started, folder, team = time.monotonic(), Path(out), Team()
+    shown = choose(display if team.first else "silent")
     try:
-        _free(folder)
+        if team.first:
+            _free(folder)
         given = settings.merge(_data_settings(data, valid, source, target), _nested(overrides))
-        prepared, choices = _prepared(recipe, given)
+        with team.in_turn():
+            prepared, choices = _prepared(recipe, given)
+        prepared = agreed(prepared, team)
         for choice in choices:
             shown.note(choice)
         config, fields = prepared.config, (prepared.source, prepared.target)
         pick_device(config.train.device)
-        write_static(folder, config, *fields, _info(prepared, choices))
-        if prepared.skipped:
+        if team.first:
+            write_static(folder, config, *fields, _info(prepared, choices))
+        if prepared.skipped and team.first:
             write_problems(prepared.skipped, folder / "skipped.tsv")
             shown.note(
                 f"the {len(prepared.skipped):,} bad pairs left out are listed in {folder / 'skipped.tsv'}"
             )
-        return _session(
-            _Job(folder, config, *fields, prepared.train, prepared.valid, None, started), shown, stop
-        )
+        job = _Job(folder, config, *fields, prepared.train, prepared.valid, None, started)
+        return _session(job, shown, stop, team)
     finally:
         shown.close()
 
@@ -98,48 +103,50 @@ def resume(
     stop: Stop | None = None,
 ) -> TrainedModel:
     """See `suguk.resume`."""
-    started, folder, shown = time.monotonic(), Path(path), choose(display)
+    started, folder, team = time.monotonic(), Path(path), Team()
+    shown = choose(display if team.first else "silent")
     try:
         config, source, target = read_static(folder)
         saved = checkpoint.read_state(folder)
         config = _changed(config, _nested(overrides))
-        prepared = prepare(config)
+        with team.in_turn():
+            prepared = prepare(config)
         _same_data(folder, prepared)
-        if overrides:
+        if overrides and team.first:
             files.write(folder / "config.toml", settings.to_toml(config).encode())
         progress = checkpoint.Progress() if saved is None else saved.progress
         shown.note(f"going on after step {progress.step:,}, epoch {progress.epochs:.2f}")
-        return _session(
-            _Job(folder, config, source, target, prepared.train, prepared.valid, saved, started), shown, stop
-        )
+        job = _Job(folder, config, source, target, prepared.train, prepared.valid, saved, started)
+        return _session(job, shown, stop, team)
     finally:
         shown.close()
 
 
-def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
+def _session(job: _Job, shown: Display, stop: Stop | None, team: Team) -> TrainedModel:
     config, folder = job.config, job.folder
-    device = torch.device(pick_device(config.train.device))
+    device = torch.device(team.device(pick_device(config.train.device)))
     dataset = Dataset.flat(
         cache.token_ids(job.source, job.train.sources), cache.token_ids(job.target, job.train.targets)
     )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Interrupt() as interrupt:
-        torch.manual_seed(config.train.seed)
+        torch.manual_seed(config.train.seed + team.rank)  # each process has other dropout
         model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)
         trained = TrainedModel(config, job.source, job.target, model, str(device))
         validator = Validator(config, job.source, job.target, job.valid)
         shown.note(_plan(job, trained))
         given = folder, trained, dataset, validator, shown, job.saved
-        loop = Loop(*given, started=job.started, place=job.train.place)
+        loop = Loop(*given, started=job.started, place=job.train.place, team=team)
         ended = loop.run(lambda step: (stop is not None and stop(step)) or interrupt.number is not None)
     if (folder / "model.safetensors").exists():
         read_weights(folder, trained.model)
     model.eval()
-    if ended:
+    team.leave()
+    if ended and team.first:
         learning_curves(read_metrics(folder), folder / "curves.svg")
     shown.close()
     shown.note(_ending(loop) if ended else _stopped(loop))
     interrupt.leave()
-    if ended and config.train.export:
+    if ended and config.train.export and team.first:
         _export(trained, job, shown)
     return trained
 

@@ -1,5 +1,6 @@
 """Validation: the score of free-running greedy decoding, and the loss of teacher forcing on the pairs."""
 
+import json
 import math
 import time
 from typing import NamedTuple
@@ -36,6 +37,15 @@ class Validation(NamedTuple):
     @property
     def perplexity(self) -> float:
         return perplexity(self.loss)
+
+    def text(self) -> str:
+        """For another process."""
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def parse(cls, text: str) -> "Validation":
+        values = json.loads(text)
+        return cls(**values | {"example": Example(*values["example"])})
 
 
 def perplexity(loss: float) -> float:
