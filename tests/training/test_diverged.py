@@ -27,8 +27,8 @@ def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> list[list[int]]:
         seen.append(rows.tolist())
         return batch(dataset, rows)
 
-    def spoilt(updater: Updater, *given: Tensor, parts: int | None = None) -> Any:
-        loss = gradient(updater, *given, parts=parts)
+    def spoilt(updater: Updater, *given: Tensor, **options: Any) -> Any:
+        loss = gradient(updater, *given, **options)
         if len(seen) != BAD:
             return loss
         if what == "loss":

@@ -45,6 +45,7 @@ def same(one: Path, other: Path) -> None:
         {"train.optimizer": "adadelta", "train.lr": 1.0, "train.precision": "bf16"},
         {"train.optimizer": "rmsprop", "train.schedule": "cosine", "train.save_every": 5},
         {"train.schedule": "one-cycle", "train.accumulate": 3, "train.batch_tokens": 71, "train.epochs": 3},
+        {"train.sampling": "exponential", "train.sampling_scale": 5.0, "train.sampling_floor": 0.1},
         # Nothing is learned at this rate: every validation counts against patience.
         {
             "train.schedule": "plateau",

@@ -1,8 +1,9 @@
 """The settings of the loop around the model."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from suguk.config.base import Section
 
@@ -59,6 +60,23 @@ class TrainConfig(Section):
         description="highest decay per update of a moving average of the weights, which is then what is "
         "validated and kept (Polyak and Juditsky 1992); 0: none",
     )
+    average_last: int = Field(
+        0,
+        ge=0,
+        description="validate, when training ends, the average of the weights of this many last validations, and keep "
+        "it if it is the best (Vaswani et al. 2017); 0: no",
+    )
+    sampling: Literal["none", "linear", "exponential", "inverse-sigmoid"] = Field(
+        "none",
+        description="scheduled sampling (Bengio et al. 2015): feed the decoder the true token with a probability that "
+        "falls like this with the updates, else one drawn from the model; none: always the true one",
+    )
+    sampling_scale: float = Field(
+        1000.0,
+        ge=1,
+        description="updates: linear falls to 0 in as many, exponential by e; the k of inverse-sigmoid",
+    )
+    sampling_floor: float = Field(0.0, ge=0, le=1, description="lowest probability of the true token")
     seed: int = Field(
         1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout"
     )
@@ -86,3 +104,14 @@ class TrainConfig(Section):
     save_every: int = Field(
         1000, ge=1, description="updates between saves of the training state, besides validations"
     )
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        problems = list(self._impossible())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _impossible(self) -> Iterable[str]:
+        if self.ema and self.average_last:
+            yield f"average_last averages weights that ema = {self.ema} has averaged already; set ema = 0 beside it"

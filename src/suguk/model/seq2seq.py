@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from suguk.fields import SOS
+from suguk.kernels.steps import Steps
 from suguk.model.attention import looked_again
 from suguk.model.decoder import Decoder
 from suguk.model.encoder import Encoder
@@ -50,6 +51,33 @@ class Seq2Seq(nn.Module):
         readouts: tuple[Tensor, Tensor] = self.decoder(torch.cat([sos, target[:, :-1]], dim=1), memory)
         return readouts
 
+    @torch.no_grad()
+    def mix(self, memory: Memory, target: Tensor, truth: float) -> Tensor:
+        """Scheduled sampling (Bengio et al. 2015 §2.3): what the decoder is fed, [B, T], in the place of the targets.
+
+        After `<sos>` each is the true one with probability `truth`, else drawn from the model's distribution after what
+        it was fed so far. Drawn without dropout, as the model will do in decoding; no gradient flows through the draws,
+        so they need none, and the steps that do need one are those of teacher forcing.
+        """
+        training = self.decoder.training
+        self.decoder.eval()
+        state, tokens = self.start(memory), [torch.full_like(target[:, :1], SOS)]
+        with Steps(target.shape[1], target.device):
+            for true in torch.split(target[:, :-1], 1, dim=1) if target.shape[1] > 1 else ():
+                readout, state, _ = self.decoder.step(tokens[-1], state, memory)
+                tokens.append(
+                    torch.where(torch.rand_like(true, dtype=torch.float32) < truth, true, self._draw(readout))
+                )
+        self.decoder.train(training)
+        torch.clear_autocast_cache()  # of weights that were cast without a gradient
+        return torch.cat(tokens, dim=1)
+
+    def _draw(self, readout: Tensor) -> Tensor:
+        """A token [B, Q] from each distribution. The largest of log p plus Gumbel noise, which is drawn like p."""
+        log_probs = self.head(readout)
+        noise = -torch.empty_like(log_probs).exponential_().log()
+        return torch.argmax(log_probs + noise, dim=-1)
+
     @staticmethod
     def contexts(memory: Memory) -> tuple[Tensor, Tensor]:
         """The source as one vector, [B, C] each: the context, and the mean of the encoder's states."""
@@ -75,12 +103,18 @@ class Seq2Seq(nn.Module):
         *,
         label_smoothing: float = 0.0,
         coverage_loss: float = 0.0,
+        truth: float | None = None,
     ) -> Loss:
         """Cross-entropy under teacher forcing, over real tokens only. target: [B, T] ending in `<eos>`, padded.
 
-        coverage_loss: what `looked_again` counts for in the total.
+        coverage_loss: what `looked_again` counts for in the total. truth: with scheduled sampling, the probability of
+        each true token to be fed, see `mix`.
         """
-        readouts, weights = self.force(self.encode(source, source_lengths), target)
+        memory = self.encode(source, source_lengths)
+        if truth is None:
+            readouts, weights = self.force(memory, target)
+        else:
+            readouts, weights = self.decoder(self.mix(memory, target, truth), memory)
         real = torch.arange(target.shape[1], device=target.device) < target_lengths.unsqueeze(1)
         loss = self.head.loss(readouts[real], target[real], label_smoothing=label_smoothing)
         if coverage_loss:

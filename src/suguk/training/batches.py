@@ -14,15 +14,17 @@ from suguk.training.move import to_device
 from suguk.training.update import Updater, is_full
 
 
-def gradient(updater: Updater, dataset: Dataset, batches: Sequence[Rows], parts: int) -> tuple[Tensor, int]:
+def gradient(
+    updater: Updater, dataset: Dataset, batches: Sequence[Rows], parts: int, *, truth: float | None = None
+) -> tuple[Tensor, int]:
     """Leave the gradient of Σ loss / parts with the weights. The sum of negative log likelihoods, and the halvings.
 
-    batches: the rows [B] of each; parts: see `Updater.gradient`. The fault of a full memory if one row is too much.
-    A batch that does not fit has added to some gradients already, so after a halving all batches begin anew.
+    batches: the rows [B] of each; parts, truth: see `Updater.gradient`. The fault of a full memory if one
+    row is too much. A batch that does not fit has added to some gradients already, so then all batches begin anew.
     """
     pieces, halvings = list(batches), 0
     while True:
-        nll, large = _sum(updater, dataset, pieces, parts)
+        nll, large = _sum(updater, dataset, pieces, parts, truth)
         if large is None:
             return nll, halvings
         updater.optimizer.forget_gradients()
@@ -32,13 +34,15 @@ def gradient(updater: Updater, dataset: Dataset, batches: Sequence[Rows], parts:
         halvings += 1
 
 
-def _sum(updater: Updater, dataset: Dataset, pieces: Sequence[Rows], parts: int) -> tuple[Tensor, int | None]:
+def _sum(
+    updater: Updater, dataset: Dataset, pieces: Sequence[Rows], parts: int, truth: float | None
+) -> tuple[Tensor, int | None]:
     """The sum of negative log likelihoods, and the number of a piece that did not fit."""
     nll = torch.zeros((), dtype=torch.float64, device=updater.device)
     for number, rows in enumerate(pieces):
         try:
             batch = to_device(dataset.batch(rows), updater.device)
-            nll += updater.gradient(*batch, parts=parts).nll
+            nll += updater.gradient(*batch, parts=parts, truth=truth).nll
         except (RuntimeError, MemoryError) as fault:
             if len(rows) == 1 or not is_full(fault):
                 raise

@@ -1,7 +1,8 @@
 """What a resume needs, in one file that is replaced whole: `training/state.safetensors`. And `metrics.jsonl`.
 
 Tensors: `model.*` (current weights), `average.*` (with train.ema), `optimizer.<i>.*`, `rng.cpu` and `rng.cuda`,
-`running` (sums since the last record). The rest, `Progress`, is JSON in the file's metadata.
+`running` (sums since the last record), of several processes also `rank.<number>.rng.*`. The rest, `Progress`, is
+JSON in the file's metadata.
 """
 
 import dataclasses
@@ -63,6 +64,8 @@ class Progress:
     elapsed: float = 0.0  # seconds of all sessions
     valid_seconds: float | None = None  # what the latest validation took
     metrics_bytes: int = 0
+    kept: list[int] = field(default_factory=list)  # steps of the last validations, with train.average_last
+    averaged: int = -1  # step at which their average was validated
     counts: Counts = field(default_factory=Counts)
 
     @property

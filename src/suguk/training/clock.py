@@ -12,10 +12,13 @@ GUESSES = 3  # of what the first validation will take
 class Clock:
     """Seconds of all sessions of a run, preparation and validations included. minutes: the budget, if any."""
 
-    def __init__(self, minutes: float | None, started: float, progress: Progress) -> None:
+    def __init__(
+        self, minutes: float | None, started: float, progress: Progress, validations: int = 1
+    ) -> None:
+        """validations: at the end."""
         self.budget = None if minutes is None else 60 * minutes
         self.started, self.earlier, self.progress = started, progress.elapsed, progress
-        self.guesses = 0
+        self.guesses, self.validations = 0, validations
         self.slowest = 0.0  # update of late
 
     def elapsed(self) -> float:
@@ -51,7 +54,7 @@ class Clock:
 
     def _left(self, budget: float) -> float:
         # Half the budget is for updates, whatever a validation takes: there must be something to validate.
-        validation = min(1.1 * (self.progress.valid_seconds or 0.0), budget / 2)
+        validation = min(1.1 * self.validations * (self.progress.valid_seconds or 0.0), budget / 2)
         return budget - self.elapsed() - validation - 1.5 * self.slowest - SPARE * budget
 
     def expected(self, epochs: int) -> float:

@@ -27,7 +27,8 @@ from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
 from suguk.training.clock import Clock
 from suguk.training.display import Display, Status
 from suguk.training.diverged import Place, Recent, diverged, infinite
-from suguk.training.optimise import rate
+from suguk.training.last import Last
+from suguk.training.optimise import rate, truth
 from suguk.training.processes import Team
 from suguk.training.update import Updater, enough_memory
 from suguk.training.validate import Validation, Validator
@@ -67,12 +68,13 @@ class Loop:
         )
         self.updater = Updater(self.model, config, self.device)
         self.average = Average(self.model, config.ema) if config.ema else None
+        self.last = Last(folder, self.model, config.average_last) if config.average_last else None
         # Sums since the last record: negative log likelihood, gradient norms.
         self.running = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.recent: list[Recent] = []  # updates since the last record
         self.told = False  # that batches are halved
         self.progress = Progress() if saved is None else saved.progress
-        self.clock = Clock(config.minutes, started, self.progress)
+        self.clock = Clock(config.minutes, started, self.progress, 1 if self.last is None else 2)
         batches = self.progress.batches
         self.order = self._ordered()
         if self.progress.step and batches != self.progress.batches:
@@ -122,6 +124,8 @@ class Loop:
                     return False
             if self.progress.validated != self.progress.step:
                 self.validate()
+            if self.last is not None and self.progress.averaged != self.progress.step:
+                self._validate_average(self.last)
             self.team.wait()
             return True
         finally:
@@ -170,7 +174,7 @@ class Loop:
         tokens, real, padded = np.sum([sizes(self.dataset, rows) for rows in batches], axis=0).tolist()
         parts = tokens if config.loss_per == "token" else sum(map(len, batches))
         with enough_memory(config.batch_tokens):
-            nll, halved = gradient(self.updater, self.dataset, self.team.mine(batches), parts)
+            nll, halved = self._gradient(self.team.mine(batches), parts)
             nll = self.team.add_up(self.updater.parameters, nll)
             norm = self.updater.step(progress.lr)
         progress.index += len(batches)
@@ -182,6 +186,11 @@ class Loop:
         counts.real += real
         counts.padded += padded
         counts.halved += halved
+
+    def _gradient(self, batches: Sequence[Rows], parts: int) -> tuple[Tensor, int]:
+        return gradient(
+            self.updater, self.dataset, batches, parts, truth=truth(self.config, self.progress.step)
+        )
 
     def _record(self) -> None:
         """Read the sums off the device, write them down, begin anew."""
@@ -246,7 +255,33 @@ class Loop:
             # The model first: a kill between the two only repeats this validation, with the same result.
             if best and self.team.first:
                 write_weights(self.folder, self.model)
+        if self.last is not None:
+            self._keep(self.last)
         self.save()
+        if self.last is not None and self.team.first:
+            self.last.forget(progress.kept)
+        self.display.validation(progress.step, progress.epochs, result, best=best)
+
+    def _keep(self, last: Last) -> None:
+        """These weights among the last ones. The state that says so is saved before older ones are removed."""
+        if self.team.first:
+            last.keep(self.progress.step)
+        self.progress.kept = [*self.progress.kept, self.progress.step][-last.most :]
+
+    def _validate_average(self, last: Last) -> None:
+        """The average of the last validations' weights, kept if it is the best so far."""
+        progress = self.progress
+        with last.instead(progress.kept) if self.team.first else nullcontext():
+            result = self._validation()
+            best = self._better(result)
+            if best:
+                progress.best = Best(progress.step, result.score, result.loss)
+            self._record_validation(result, best, averaged=len(progress.kept))
+            if best and self.team.first:
+                write_weights(self.folder, self.model)
+        progress.averaged = progress.step
+        self.save()
+        self.display.note(f"the average of the weights of the last {len(progress.kept)} validations:")
         self.display.validation(progress.step, progress.epochs, result, best=best)
 
     def _validation(self) -> Validation:
@@ -278,7 +313,8 @@ class Loop:
         sign = better(result.metric)
         return (sign * result.score, -result.loss) > (sign * best.score, -best.loss)
 
-    def _record_validation(self, result: Validation, best: bool) -> None:
+    def _record_validation(self, result: Validation, best: bool, averaged: int = 0) -> None:
+        """averaged: the validations whose average this is of, if it is one."""
         self._log(
             {
                 "kind": "valid",
@@ -291,6 +327,7 @@ class Loop:
                 "best": best,
                 "seconds": self.clock.elapsed(),
                 "example": result.example._asdict(),
+                **({"averaged": averaged} if averaged else {}),
             }
         )
 

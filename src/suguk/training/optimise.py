@@ -152,6 +152,24 @@ def cycle(done: float) -> float:
     return LOW * (1 - done) / (1 - 2 * RISE)
 
 
+def truth(config: TrainConfig, updates: int) -> float | None:
+    """ε_i: probability of feeding the decoder the true token, after i updates; None without scheduled sampling.
+
+    Bengio et al. 2015 §2.4, with k for train.sampling_scale: linear, 1 − i / k; exponential, (e^(−1/k))^i; inverse
+    sigmoid, k / (k + e^(i/k)). None of them falls below train.sampling_floor.
+    """
+    if config.sampling == "none":
+        return None
+    k, turns = config.sampling_scale, updates / config.sampling_scale
+    if config.sampling == "linear":
+        found = 1 - turns
+    elif config.sampling == "exponential":
+        found = math.exp(-turns)
+    else:
+        found = k / (k + math.exp(min(turns, 700)))  # beyond that exp overflows
+    return max(found, config.sampling_floor)
+
+
 def halvings(epochs: float, after: float, every: float) -> int:
     """0 before `after` epochs; then one for each `every` epochs begun."""
     if epochs < after - 1e-9:

@@ -47,10 +47,12 @@ class Updater:
         target_lengths: Tensor,
         *,
         parts: int | None = None,
+        truth: float | None = None,
     ) -> Loss:
         """Add the gradient of this batch's loss / parts to that of the weights; the loss.
 
-        parts: tokens or sentences (train.loss_per) of all batches of the update; None: of this one.
+        parts: tokens or sentences (train.loss_per) of all batches of the update; None: of this one. truth: see
+        `Seq2Seq.loss`.
         """
         config = self.config
         with self._autocast():
@@ -61,6 +63,7 @@ class Updater:
                 target_lengths,
                 label_smoothing=config.label_smoothing,
                 coverage_loss=config.coverage_loss,
+                truth=truth,
             )
             if parts is None:
                 parts = loss.tokens if config.loss_per == "token" else len(source)
