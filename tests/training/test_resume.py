@@ -65,6 +65,7 @@ def same(one: Path, other: Path) -> None:
         "adadelta-bf16",
         "rmsprop-cosine",
         "one-cycle-accumulate",
+        "sampling",
         "plateau",
     ],
 )
