@@ -202,6 +202,11 @@ def test_the_width_of_an_encoder_state() -> None:
     assert (model().directions, model(bidirectional=True, bridge="linear").directions) == (1, 2)
 
 
+def test_two_averages_of_the_weights_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"average_last averages weights that ema = 0.99 .* set ema = 0"):
+        config.build({"train": {"average_last": 3, "ema": 0.99}})
+
+
 class TestAssignments:
     @pytest.mark.parametrize(
         ("item", "value"),

@@ -57,5 +57,8 @@ def settings_lines(width: int = 110) -> list[str]:
         lines += [""] * (section != before)
         before = section
         lines.append(f"{name} = {default}".rstrip() if default else f"{name} (unset)")
-        lines += textwrap.wrap(about, width, initial_indent="    ", subsequent_indent="    ")
+        # Without the break at hyphens: inverse-sqrt is one word.
+        lines += textwrap.wrap(
+            about, width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+        )
     return lines[1:]
