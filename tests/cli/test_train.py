@@ -37,6 +37,7 @@ def test_the_contracts_line(called: list[dict[str, Any]]) -> None:
             "out": Path("runs/en-de"),
             "source": "",
             "target": "",
+            "start_from": None,
             "display": "auto",
         }
     ]

@@ -35,6 +35,11 @@ class SideConfig(Section):
         description="word, char, byte, bpe, unigram or symbols (split at spaces); auto chooses from the data",
     )
     vocab_size: int = Field(8000, ge=5, description="most entries in the vocabulary, special tokens included")
+    embeddings: str = Field(
+        "",
+        description="file of vectors (word2vec text, GloVe or fastText .vec, may be .gz) that the embeddings of its "
+        "words begin with; empty: none",
+    )
 
 
 class TargetConfig(SideConfig):

@@ -25,4 +25,6 @@ class Config(Section):
     def possible(self) -> Self:
         if self.model.tied == "all" and not self.target.shared:
             raise ValueError("model.tied = all needs one vocabulary for both sides: set target.shared = true")
+        if self.model.tied == "all" and self.source.embeddings and self.target.embeddings:
+            raise ValueError("model.tied = all has one table of embeddings: set source.embeddings only")
         return self

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from suguk.config.base import Section
 
+Part = Literal["embeddings", "encoder", "bridge", "attention", "decoder", "readout", "head"]
 Metric = Literal["auto", "bleu", "chrf", "ter", "exact", "cer", "wer", "per", "perplexity"]
 
 
@@ -46,6 +47,11 @@ class TrainConfig(Section):
         lt=1,
         description="highest decay per update of a moving average of the weights, which is then what is "
         "validated and kept (Polyak and Juditsky 1992); 0: none",
+    )
+    freeze: tuple[Part, ...] = Field(
+        (),
+        description="parts of the model whose weights stay as they are: embeddings (of both sides), encoder, bridge, "
+        "attention, decoder, readout, head (a table that head and embeddings share stays with either)",
     )
     seed: int = Field(
         1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout"

@@ -26,8 +26,11 @@ class Prepared(NamedTuple):
     skipped: list[Problem]  # bad pairs that --skip-bad left out
 
 
-def prepare(config: Config) -> Prepared:
-    """Read, check, split, build vocabularies. DataError with every problem unless `data.skip_bad`."""
+def prepare(config: Config, fields: tuple[TextField, TextField] | None = None) -> Prepared:
+    """Read, check, split, build vocabularies. DataError with every problem unless `data.skip_bad`.
+
+    fields: of a run that this one goes on from, in the place of new ones.
+    """
     if not config.data.train:
         raise ConfigError("there is no training data", where="data.train", hint="suguk train DATA… --out DIR")
     found = [_read(config, config.data.train)]
@@ -52,7 +55,7 @@ def prepare(config: Config) -> Prepared:
         if not len(pairs):
             raise DataError("no good pair is left", where=pairs.paths[0])
     choices += _warnings(found, train, valid)
-    source, target, chosen = vocabulary(train, config)
+    source, target, chosen = vocabulary(train, config) if fields is None else (*fields, [])
     kinds = {"source": {"tokenizer": source.kind}, "target": {"tokenizer": target.kind}}
     return Prepared(
         train=train,

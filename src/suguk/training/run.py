@@ -31,6 +31,7 @@ from suguk.training.checkpoint import Saved
 from suguk.training.display import Display, Kind, choose
 from suguk.training.interrupt import Interrupt
 from suguk.training.loop import Loop, Stop
+from suguk.training.start import START, begin, prepared_from, start
 from suguk.training.validate import Validator
 
 Paths = str | Path | Sequence[str | Path]
@@ -38,7 +39,16 @@ Overrides = Mapping[str, Any] | Sequence[str]
 
 # What may differ when a run goes on: nothing that its saved state or its order of batches depends on. The data may
 # lie elsewhere; their fingerprint has to be the same.
-KEPT = {"optimizer", "ema", "batch_tokens", "batch_sentences", "seed", "valid_metric", "valid_samples"}
+KEPT = {
+    "optimizer",
+    "ema",
+    "freeze",
+    "batch_tokens",
+    "batch_sentences",
+    "seed",
+    "valid_metric",
+    "valid_samples",
+}
 CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT} | {"data.train", "data.valid"}
 
 
@@ -64,6 +74,7 @@ def train(
     source: str = "",
     target: str = "",
     overrides: Overrides = (),
+    start_from: str | Path | None = None,
     display: Kind | Display = "auto",
     stop: Stop | None = None,
 ) -> TrainedModel:
@@ -72,12 +83,16 @@ def train(
     try:
         _free(folder)
         given = settings.merge(_data_settings(data, valid, source, target), _nested(overrides))
-        prepared, choices = _prepared(recipe, given)
+        run = None if start_from is None else Path(start_from)
+        prepared, choices = _prepared(recipe, given) if run is None else prepared_from(run, recipe, given)
+        begun = start(prepared, run)
+        choices += begun.notes
         for choice in choices:
             shown.note(choice)
         config, fields = prepared.config, (prepared.source, prepared.target)
         pick_device(config.train.device)
-        write_static(folder, config, *fields, _info(prepared, choices))
+        info = _info(prepared, choices) | ({"lineage": begun.lineage} if begun.lineage else {})
+        write_static(folder, config, *fields, info, {} if begun.weights is None else {START: begun.weights})
         if prepared.skipped:
             write_problems(prepared.skipped, folder / "skipped.tsv")
             shown.note(
@@ -103,7 +118,7 @@ def resume(
         config, source, target = read_static(folder)
         saved = checkpoint.read_state(folder)
         config = _changed(config, _nested(overrides))
-        prepared = prepare(config)
+        prepared = prepare(config, (source, target))
         _same_data(folder, prepared)
         if overrides:
             files.write(folder / "config.toml", settings.to_toml(config).encode())
@@ -125,6 +140,8 @@ def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Interrupt() as interrupt:
         torch.manual_seed(config.train.seed)
         model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)
+        if job.saved is None:
+            begin(folder, model)
         trained = TrainedModel(config, job.source, job.target, model, str(device))
         validator = Validator(config, job.source, job.target, job.valid)
         shown.note(_plan(job, trained))
