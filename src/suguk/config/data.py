@@ -1,8 +1,9 @@
 """The settings of the data, and of how each side's text becomes tokens."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from suguk.config.base import Section
 
@@ -40,6 +41,25 @@ class SideConfig(Section):
         description="file of vectors (word2vec text, GloVe or fastText .vec, may be .gz) that the embeddings of its "
         "words begin with; empty: none",
     )
+    sampling: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="in training, words are cut anew in every epoch; bpe: share of merges left out (BPE dropout, "
+        "Provilkov et al. 2020: 0.1); unigram: exponent of the probabilities that cuts are drawn with (Kudo 2018: "
+        "0.1 to 0.5, the lower the more varied); 0: never",
+    )
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        problems = list(self._impossible())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _impossible(self) -> Iterable[str]:
+        if self.sampling and self.tokenizer not in ("auto", "bpe", "unigram"):
+            yield f"sampling needs tokenizer = bpe or unigram, found {self.tokenizer}"
 
 
 class TargetConfig(SideConfig):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from suguk.data.batch import Dataset, Rows, Sampler
+from suguk.data.epochs import Epochs
 from suguk.errors import ModelError, UserError
 from suguk.evaluation.metrics import better
 from suguk.run_directory import copy_weights, write_weights
@@ -40,7 +41,7 @@ class Loop:
         self,
         folder: Path,
         trained: TrainedModel,
-        dataset: Dataset,
+        dataset: Dataset | Epochs,
         validator: Validator,
         display: Display,
         saved: Saved | None = None,
@@ -50,14 +51,7 @@ class Loop:
         """saved: where to go on. started: when this session began, by time.monotonic."""
         self.folder, self.trained, self.model, self.device = folder, trained, trained.model, trained.device
         self.config = config = trained.config.train
-        self.dataset, self.validator, self.display = dataset, validator, display
-        self.sampler = Sampler(
-            dataset.source_lengths,
-            dataset.target_lengths,
-            config.batch_tokens,
-            config.seed,
-            batch_sentences=config.batch_sentences,
-        )
+        self.epochs, self.validator, self.display = dataset, validator, display
         self.updater = Updater(self.model, config, self.device)
         self.average = Average(self.model, config.ema) if config.ema else None
         # Sums since the last record: negative log likelihood, gradient norms.
@@ -87,7 +81,16 @@ class Loop:
         checkpoint.restore_random(saved.tensors, self.device)
 
     def _ordered(self) -> Sequence[Rows]:
-        order = self.sampler.epoch(self.progress.epoch)
+        config = self.config
+        self.dataset = self.epochs.epoch(self.progress.epoch)
+        sampler = Sampler(
+            self.dataset.source_lengths,
+            self.dataset.target_lengths,
+            config.batch_tokens,
+            config.seed,
+            batch_sentences=config.batch_sentences,
+        )
+        order = sampler.epoch(self.progress.epoch)
         self.progress.batches = len(order)
         return order
 

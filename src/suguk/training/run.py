@@ -14,8 +14,9 @@ from suguk import config as settings
 from suguk import files
 from suguk.config import Config, TrainConfig
 from suguk.data import cache
-from suguk.data.batch import Dataset
+from suguk.data.batch import Dataset, Side
 from suguk.data.check import write_problems
+from suguk.data.epochs import Cut, Epochs
 from suguk.data.prepare import Prepared, prepare
 from suguk.data.read import Pairs
 from suguk.data.vocabulary import recipe_for
@@ -134,9 +135,7 @@ def resume(
 def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
     config, folder = job.config, job.folder
     device = torch.device(pick_device(config.train.device))
-    dataset = Dataset.flat(
-        cache.token_ids(job.source, job.train.sources), cache.token_ids(job.target, job.train.targets)
-    )
+    dataset = _dataset(job)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Interrupt() as interrupt:
         torch.manual_seed(config.train.seed)
         model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)
@@ -158,6 +157,20 @@ def _session(job: _Job, shown: Display, stop: Stop | None) -> TrainedModel:
     if ended and config.train.export:
         _export(trained, job, shown)
     return trained
+
+
+def _dataset(job: _Job) -> Dataset | Epochs:
+    """The same in every epoch, unless the settings say otherwise."""
+    source, target = (
+        Cut(field, texts, sampling) if sampling else Side(*cache.token_ids(field, texts))
+        for field, texts, sampling in (
+            (job.source, job.train.sources, job.config.source.sampling),
+            (job.target, job.train.targets, job.config.target.sampling),
+        )
+    )
+    if isinstance(source, Side) and isinstance(target, Side):
+        return Dataset.sides(source, target)
+    return Epochs(source, target, job.config.train.seed)
 
 
 def _export(trained: TrainedModel, job: _Job, shown: Display) -> None:
