@@ -7,7 +7,7 @@ import pytest
 
 import suguk
 from suguk import config as settings
-from suguk.errors import ConfigError
+from suguk.errors import ConfigError, ModelError
 from tests.training.test_resume import same
 from tests.training.tiny_task import TINY, records, write_pairs
 
@@ -56,6 +56,26 @@ def test_words_cut_anew(tmp_path: Path, data: Path) -> None:
     )
     plain = records(tmp_path / "plain")
     assert [one["loss"] for one in found] != [one["loss"] for one in plain]
+
+
+def test_corpora_mixed_by_weights(tmp_path: Path, data: Path) -> None:
+    more = write_pairs(tmp_path / "more.tsv", 101, seed=9)
+    given = TINY | {"data.weights": [0.7, 2.5], "train.epochs": 3, "train.save_every": 5}
+    whole_and_cut(data, tmp_path, given, 2, 9, also=[more])
+    write_pairs(more, 101, seed=10)
+    with pytest.raises(ModelError, match="the data are not those"):
+        suguk.resume(tmp_path / "cut", display="silent")
+
+
+def test_a_weight_of_two_is_the_data_twice(tmp_path: Path, data: Path) -> None:
+    """And weights of one change nothing."""
+    counts = {}
+    for name, weights in (("none", []), ("one", [1]), ("two", [2])):
+        given = TINY | {"data.weights": weights, "train.epochs": 1}
+        suguk.train(data, out=tmp_path / name, recipe="small", overrides=given, display="silent")
+        counts[name] = records(tmp_path / name)[-1]["step"]
+    assert records(tmp_path / "none") == records(tmp_path / "one")
+    assert counts["two"] == pytest.approx(2 * counts["one"], abs=2)
 
 
 @pytest.mark.parametrize("kind", ["char", "word", "byte", "symbols"])

@@ -1,7 +1,7 @@
 """The settings of the data, and of how each side's text becomes tokens."""
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,31 @@ class DataConfig(Section):
     )
     skip_bad: bool = Field(False, description="drop bad pairs, count them and list them in a file")
     lowercase: bool = Field(False, description="lowercase both sides (also of what is predicted from)")
+    also: tuple[tuple[str, ...], ...] = Field(
+        (), description="more training data beside train, each one table or two parallel text files"
+    )
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (),
+        description="how often an epoch has each pair of train and of every one of also; with a fraction some of the "
+        "pairs, drawn anew in every epoch, come once more; empty: once",
+    )
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        problems = list(self._impossible())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _impossible(self) -> Iterable[str]:
+        for paths in self.also:
+            if len(paths) not in (1, 2):
+                yield f"also: each is one table or two parallel text files, found {len(paths)} paths"
+        if self.weights and len(self.weights) != 1 + len(self.also):
+            yield (
+                f"weights are of train and of every one of also, {1 + len(self.also)} in all, found "
+                f"{len(self.weights)}"
+            )
 
 
 class SideConfig(Section):

@@ -16,7 +16,7 @@ from suguk.config import Config, TrainConfig
 from suguk.data import cache
 from suguk.data.batch import Dataset, Side
 from suguk.data.check import write_problems
-from suguk.data.epochs import Cut, Epochs
+from suguk.data.epochs import Cut, Epochs, Mix
 from suguk.data.prepare import Prepared, prepare
 from suguk.data.read import Pairs
 from suguk.data.vocabulary import recipe_for
@@ -50,7 +50,8 @@ KEPT = {
     "valid_metric",
     "valid_samples",
 }
-CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT} | {"data.train", "data.valid"}
+CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT}
+CHANGEABLE |= {"data.train", "data.also", "data.valid"}
 
 
 class _Job(NamedTuple):
@@ -61,9 +62,14 @@ class _Job(NamedTuple):
     source: TextField
     target: TextField
     train: Pairs
+    parts: tuple[int, ...]  # pairs of `train` that are of each corpus
     valid: Pairs
     saved: Saved | None
     started: float
+
+
+def _pairs(prepared: Prepared) -> tuple[Pairs, tuple[int, ...], Pairs]:
+    return prepared.train, prepared.parts, prepared.valid
 
 
 def train(
@@ -75,6 +81,7 @@ def train(
     source: str = "",
     target: str = "",
     overrides: Overrides = (),
+    also: Sequence[Paths] = (),
     start_from: str | Path | None = None,
     display: Kind | Display = "auto",
     stop: Stop | None = None,
@@ -83,7 +90,7 @@ def train(
     started, folder, shown = time.monotonic(), Path(out), choose(display)
     try:
         _free(folder)
-        given = settings.merge(_data_settings(data, valid, source, target), _nested(overrides))
+        given = settings.merge(_data_settings(data, valid, source, target, also), _nested(overrides))
         run = None if start_from is None else Path(start_from)
         prepared, choices = _prepared(recipe, given) if run is None else prepared_from(run, recipe, given)
         begun = start(prepared, run)
@@ -99,9 +106,8 @@ def train(
             shown.note(
                 f"the {len(prepared.skipped):,} bad pairs left out are listed in {folder / 'skipped.tsv'}"
             )
-        return _session(
-            _Job(folder, config, *fields, prepared.train, prepared.valid, None, started), shown, stop
-        )
+        job = _Job(folder, config, prepared.source, prepared.target, *_pairs(prepared), None, started)
+        return _session(job, shown, stop)
     finally:
         shown.close()
 
@@ -125,9 +131,7 @@ def resume(
             files.write(folder / "config.toml", settings.to_toml(config).encode())
         progress = checkpoint.Progress() if saved is None else saved.progress
         shown.note(f"going on after step {progress.step:,}, epoch {progress.epochs:.2f}")
-        return _session(
-            _Job(folder, config, source, target, prepared.train, prepared.valid, saved, started), shown, stop
-        )
+        return _session(_Job(folder, config, source, target, *_pairs(prepared), saved, started), shown, stop)
     finally:
         shown.close()
 
@@ -168,9 +172,11 @@ def _dataset(job: _Job) -> Dataset | Epochs:
             (job.target, job.train.targets, job.config.target.sampling),
         )
     )
-    if isinstance(source, Side) and isinstance(target, Side):
+    weights = job.config.data.weights
+    if isinstance(source, Side) and isinstance(target, Side) and not weights:
         return Dataset.sides(source, target)
-    return Epochs(source, target, job.config.train.seed)
+    mix = Mix(job.parts, weights) if weights else None
+    return Epochs(source, target, job.config.train.seed, mix)
 
 
 def _export(trained: TrainedModel, job: _Job, shown: Display) -> None:
@@ -208,9 +214,12 @@ def _stopped(loop: Loop) -> str:
     return f"stopped after step {step:,} and saved; go on with `suguk train --resume {loop.folder}`"
 
 
-def _data_settings(data: Paths, valid: Paths, source: str, target: str) -> dict[str, Any]:
+def _data_settings(
+    data: Paths, valid: Paths, source: str, target: str, also: Sequence[Paths]
+) -> dict[str, Any]:
     """Only what was given. Paths are made absolute, as a resume may be called from elsewhere."""
-    given = {"train": _absolute(data), "valid": _absolute(valid), "source": source, "target": target}
+    given: dict[str, Any] = {"train": _absolute(data), "valid": _absolute(valid)}
+    given |= {"also": [_absolute(paths) for paths in also], "source": source, "target": target}
     return {"data": {key: value for key, value in given.items() if value}}
 
 
