@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from suguk.data import epochs as epochs_module
 from suguk.data.batch import Dataset, Side
 from suguk.data.epochs import Cut, Epochs, Mix
 from suguk.fields import EOS, TextField
@@ -51,6 +52,16 @@ class TestCutting:
         cut = Cut(field, TEXTS * 5, 0.3)
         found = Epochs(cut, cut, seed=1).epoch(0)
         assert rows(found) != rows(found, "target")
+
+    def test_many_rows_are_cut_block_by_block(
+        self, field: TextField, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(epochs_module, "BLOCK", 3)
+        cut = Cut(field, TEXTS * 4, 0.3)
+        for ids, text in zip(rows(Epochs(cut, cut, 1).epoch(0)), TEXTS * 4, strict=True):
+            assert ids[-1] == EOS
+            if "☃" not in text:
+                assert field.decode(ids) == text
 
     def test_lengths_are_those_of_the_epoch(self, field: TextField) -> None:
         epochs = Epochs(Cut(field, TEXTS * 5, 0.5), side(*range(25)), seed=1)

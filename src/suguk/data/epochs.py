@@ -3,15 +3,17 @@
 Words may be cut anew (`fields.subwords`), and corpora mixed by weights.
 """
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from suguk.data.batch import Dataset, Rows, Side
+from suguk.data.batch import Dataset, Ids, Rows, Side
 from suguk.fields import EOS, SPECIALS, UNK, TextField
 from suguk.fields.subwords import cutter
 
-BLOCK = 2**17  # words that are cut at a time
+BLOCK = 2**14  # rows that are cut at a time
 # Which random numbers these are. Never 0: numpy takes (seed, epoch) and (seed, epoch, 0) for the same.
 SOURCE, TARGET, MIX = 1, 2, 3
 
@@ -22,29 +24,33 @@ class Cut:
     def __init__(self, field: TextField, texts: Sequence[str], sampling: float) -> None:
         """sampling: see `fields.subwords.cutter`."""
         numbers: dict[str, int] = {}
-        found = [[numbers.setdefault(word, len(numbers)) for word in field.split(text)] for text in texts]
-        words = np.array([number for row in found for number in row], dtype=np.int32)
-        self.words = Side(words, np.array([len(row) for row in found], dtype=np.int64))
+        words, lengths = array("i"), np.empty(len(texts), dtype=np.int64)
+        for row, text in enumerate(texts):
+            found = field.split(text)
+            words.extend(numbers.setdefault(word, len(numbers)) for word in found)
+            lengths[row] = len(found)
+        self.words = Side(np.array(words, dtype=np.int32), lengths)
         self.cutter = cutter(field, list(numbers), sampling)
 
     def side(self, random: np.random.Generator, rows: Rows | None = None) -> Side:
         """The ids of these rows, or of all; a row that is there twice is cut twice."""
-        lengths, words = self.words.lengths, self.words.flat
-        if rows is not None:
-            lengths = lengths[rows]
-            before = np.cumsum(lengths) - lengths
-            words = words[np.repeat(self.words.offsets[rows] - before, lengths) + np.arange(lengths.sum())]
-        cut = [
-            self.cutter.cut(words[begin : begin + BLOCK].astype(np.int64), random)
-            for begin in range(0, len(words), BLOCK)
-        ]
-        flat = np.concatenate([np.empty(0, np.int32), *(pieces.flat for pieces in cut)])
+        if rows is None:
+            rows = np.arange(len(self.words.lengths))
+        blocks = [self._cut(rows[begin : begin + BLOCK], random) for begin in range(0, len(rows), BLOCK)]
+        return Side(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+    def _cut(self, rows: Rows, random: np.random.Generator) -> tuple[Ids, NDArray[np.int64]]:
+        """Ids of rows, each ending in `<eos>`, and their numbers."""
+        lengths = self.words.lengths[rows]
+        before = np.cumsum(lengths) - lengths
+        places = np.repeat(self.words.offsets[rows] - before, lengths) + np.arange(lengths.sum())
+        flat, counts = self.cutter.cut(self.words.flat[places].astype(np.int64), random)
         flat[flat < len(SPECIALS)] = UNK  # text that spells a special token is not one
-        counts = np.concatenate([[0], *(pieces.counts for pieces in cut)]).cumsum()
-        lengths = np.diff(counts[np.concatenate([[0], lengths.cumsum()])])
-        ids = np.full(len(flat) + len(lengths), EOS, dtype=np.int32)
-        ids[np.arange(len(flat)) + np.repeat(np.arange(len(lengths)), lengths)] = flat
-        return Side(ids, lengths + 1)
+        pieces = np.concatenate([[0], counts.cumsum()])
+        found = np.diff(pieces[np.concatenate([[0], lengths.cumsum()])])
+        ids = np.full(len(flat) + len(rows), EOS, dtype=np.int32)
+        ids[np.arange(len(flat)) + np.repeat(np.arange(len(rows)), found)] = flat
+        return ids, found + 1
 
 
 class Mix:
