@@ -33,7 +33,7 @@ def parent(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Other pairs, some with letters that the parent does not know."""
+    """Other pairs of the same letters."""
     return write_pairs(tmp_path_factory.mktemp("more") / "more.tsv", 151, seed=5)
 
 
@@ -112,6 +112,17 @@ class TestFineTuning:
         given = {"model.dropout": 0.0, "model.hidden": 13, "predict.beam": 2}
         config = tune(more, tmp_path / "run", parent, given, stop=1).config
         assert (config.model.dropout, config.predict.beam) == (0.0, 2)
+
+    def test_tokens_that_the_vocabulary_does_not_know_are_told(
+        self, parent: Path, more: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "greek.tsv"
+        path.write_text(more.read_text(encoding="utf-8").replace("a\t", "α\t"), encoding="utf-8")
+        for data, told in ((more, 0), (path, 1)):
+            tune(data, tmp_path / str(told), parent, stop=1)
+            choices = json.loads((tmp_path / str(told) / "model.json").read_text())["choices"]
+            assert sum("source tokens are unknown" in choice for choice in choices) == told
+            assert not any("target tokens are unknown" in choice for choice in choices)
 
     def test_unknown_settings_are_still_told(self, parent: Path, more: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"did you mean model\.hidden"):

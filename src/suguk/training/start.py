@@ -5,7 +5,7 @@ They are kept in `start.safetensors` of the new run directory, so that it can go
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from suguk.model import Seq2Seq, build
 from suguk.run_directory import copy_weights, read_static, read_weights
 
 START = "start.safetensors"
+SAMPLE = 2000  # texts of a side in which unknown tokens are counted
+STRANGE = 0.01  # share of them from which on it is worth a warning
 # What a run that starts from another may have otherwise: nothing that its weights depend on.
 CHANGEABLE = {"model.dropout", "source.sampling", "target.sampling"}
 
@@ -49,7 +51,16 @@ def prepared_from(run: Path, recipe: str | None, given: Mapping[str, Any]) -> tu
         base[side] |= {"embeddings": ""}  # the weights have them already
     prepared = prepare(settings.build(settings.merge(base, given)), (source, target))
     told = f"starts from {run}: its tokenizers, vocabularies, model and weights; training as in recipe {name}"
-    return prepared, [told, *prepared.choices]
+    return prepared, [told, *prepared.choices, *_strange(prepared)]
+
+
+def _strange(prepared: Prepared) -> Iterator[str]:
+    """A warning for each side with tokens that the run's vocabulary does not know."""
+    sides = (prepared.source, prepared.train.sources), (prepared.target, prepared.train.targets)
+    for name, (field, texts) in zip(("source", "target"), sides, strict=True):
+        rate = field.unknown_rate(texts[:: max(1, len(texts) // SAMPLE)])
+        if rate > STRANGE:
+            yield f"warning: {rate:.1%} of the {name} tokens are unknown to the vocabulary of the earlier run"
 
 
 def _refuse_others(plain: Mapping[str, Any], given: Mapping[str, Any], run: Path) -> None:
