@@ -139,15 +139,23 @@ class TestVectors:
         path.write_text("".join(f"{letter} {' '.join([str(i)] * 7)}\n" for i, letter in enumerate("abc")))
         return TINY | {"source.embeddings": str(path), "target.embeddings": str(path)} | more
 
-    def test_they_are_where_embeddings_begin(self, data: Path, tmp_path: Path) -> None:
-        given = self.given(tmp_path / "a.vec", **{"train.lr": 1e-30})
+    @pytest.mark.parametrize("scaled", [False, True])
+    def test_they_are_where_embeddings_begin(self, data: Path, tmp_path: Path, scaled: bool) -> None:
+        """Also where embeddings enter the networks times √E."""
+        plain = {"train.lr": 1e-30, "model.scale_embeddings": scaled}
         with_, without = (
             suguk.train(data, out=tmp_path / name, recipe="small", overrides=settings_, display="silent")
-            for name, settings_ in (("with", given), ("without", TINY | {"train.lr": 1e-30}))
+            for name, settings_ in (
+                ("with", self.given(tmp_path / "a.vec", **plain)),
+                ("without", TINY | plain),
+            )
         )
         for part in ("encoder", "decoder"):
-            table, usual = (getattr(m.model, part).embedding.weight.detach() for m in (with_, without))
             field = with_.source if part == "encoder" else with_.target
+            everything = torch.arange(field.size)
+            table, usual = (
+                getattr(one.model.eval(), part).embedding(everything).detach() for one in (with_, without)
+            )
             for row, piece in enumerate(field.pieces(range(field.size))):
                 wanted = torch.full((7,), float("abc".index(piece))) if piece in "abc" else usual[row]
                 torch.testing.assert_close(table[row], wanted)

@@ -102,12 +102,12 @@ def start(prepared: Prepared, run: Path | None) -> Start:
 
 
 def _embed(model: Seq2Seq, prepared: Prepared, side: str, path: str) -> str:
-    """Put the file's vectors into the table of a side; how many, in words."""
+    """Put the file's vectors into the table of a side, so that they enter the networks as they are; a report."""
     field = prepared.source if side == "source" else prepared.target
-    table = (model.encoder if side == "source" else model.decoder).embedding.weight
-    ids, values = read_vectors(path, field, table.shape[1], side)
+    embedding = (model.encoder if side == "source" else model.decoder).embedding
+    ids, values = read_vectors(path, field, embedding.weight.shape[1], side)
     with torch.no_grad():
-        table[torch.from_numpy(ids)] = torch.from_numpy(values)
+        embedding.weight[torch.from_numpy(ids)] = torch.from_numpy(values) / embedding.scale
     share = len(ids) / field.size
     return f"{side}.embeddings: {len(ids):,} of {field.size:,} entries ({share:.1%}) are in {path}"
 
