@@ -30,6 +30,8 @@ def train(
     source: str = "",
     target: str = "",
     overrides: Mapping[str, Any] | Sequence[str] = (),
+    also: "Sequence[str | Path | Sequence[str | Path]]" = (),
+    start_from: str | Path | None = None,
     display: "Kind | Display" = "auto",
     stop: Callable[[int], bool] | None = None,
 ) -> "TrainedModel":
@@ -39,6 +41,9 @@ def train(
     source, target: columns of the tables, by name or number from 1.
     recipe: a bundled one or a `.toml` file; without it `small` for sentences, else `chars`.
     overrides: settings over the recipe's, as `["model.hidden=256"]`, `{"model.hidden": 256}` or nested.
+    also: more training data, each one table or two files; `data.weights` says how often an epoch has them.
+    start_from: a run directory whose tokenizers, vocabularies, model and weights this one starts with; of a recipe only
+    the settings of the loop count then.
     display: "auto", "rich", "plain", "silent" or an object of your own.
     stop: called with the step after every update; once it returns true, the state is saved and training ends.
 
@@ -56,6 +61,8 @@ def train(
         source=source,
         target=target,
         overrides=overrides,
+        also=also,
+        start_from=start_from,
         display=display,
         stop=stop,
     )

@@ -31,7 +31,7 @@ def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:
         _forget(temporary)
 
 
-def write_folder(path: str | Path, contents: Mapping[str, bytes]) -> None:
+def write_folder(path: str | Path, contents: Mapping[str, bytes | memoryview]) -> None:
     """A new folder with these files. UserError if it exists and is not empty, or cannot be written."""
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -57,7 +57,7 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}-{secrets.token_hex(6)}")
 
 
-def _written(path: Path, content: bytes) -> None:
+def _written(path: Path, content: bytes | memoryview) -> None:
     with path.open("xb") as file:
         file.write(content)
         file.flush()

@@ -1,7 +1,8 @@
 """The run directory read and written: it is the model.
 
 `config.toml`, `source.json` and `target.json` (the fields), `model.json` (format, versions, data fingerprint),
-`model.safetensors` (the best weights). Training adds `metrics.jsonl`, `curves.svg`, `model.onnx` and `training/`.
+`model.safetensors` (the best weights); `start.safetensors` (those that training began with, where another run or a
+file of vectors gave them). Training adds `metrics.jsonl`, `curves.svg`, `model.onnx` and `training/`.
 Nothing in it is code, and loading it executes nothing.
 """
 
@@ -31,9 +32,17 @@ FORMAT = 1
 
 
 def write_static(
-    path: str | Path, config: Config, source: TextField, target: TextField, info: Mapping[str, Any]
+    path: str | Path,
+    config: Config,
+    source: TextField,
+    target: TextField,
+    info: Mapping[str, Any],
+    more: Mapping[str, bytes] | None = None,
 ) -> None:
-    """The files that never change during training, as a new directory that appears whole. info: into model.json."""
+    """The files that never change during training, as a new directory that appears whole.
+
+    info: into model.json; more: further files, by their names.
+    """
     about = {
         "format": "suguk-run",
         "version": FORMAT,
@@ -49,6 +58,7 @@ def write_static(
             "source.json": source.to_json().encode(),
             "target.json": target.to_json().encode(),
             "model.json": json.dumps(about, ensure_ascii=False, indent=1).encode(),
+            **(more or {}),
         },
     )
 

@@ -37,6 +37,8 @@ def test_the_contracts_line(called: list[dict[str, Any]]) -> None:
             "out": Path("runs/en-de"),
             "source": "",
             "target": "",
+            "also": [],
+            "start_from": None,
             "display": "auto",
         }
     ]
@@ -55,6 +57,15 @@ def test_options_that_stand_for_settings(called: list[dict[str, Any]]) -> None:
     ]
 
 
+def test_more_data_and_a_run_to_start_from(called: list[dict[str, Any]]) -> None:
+    line = "train a.en a.de --also b.tsv --also c.en,c.de --weights 2,1,.5 --from runs/a --out runs/b"
+    assert suguk(*line.split()).status == 0
+    (given,) = called
+    assert given["also"] == [["b.tsv"], ["c.en", "c.de"]]
+    assert given["overrides"] == ["data.weights=[2.0, 1.0, 0.5]"]
+    assert given["start_from"] == Path("runs/a")
+
+
 def test_resuming(called: list[dict[str, Any]]) -> None:
     assert suguk("train", "--resume", "runs/a", "--set", "train.epochs=9").status == 0
     assert called == [{"path": Path("runs/a"), "overrides": ["train.epochs=9"], "display": "auto"}]
@@ -67,6 +78,9 @@ def test_resuming(called: list[dict[str, Any]]) -> None:
         ("train a.tsv", "train needs --out DIR"),
         ("train --resume r a.tsv", "found also DATA"),
         ("train --resume r --out b --seed 0", "found also --out, --seed"),
+        ("train --resume r --from b", "found also --from"),
+        ("train --resume r --also c.tsv", "found also --also"),
+        ("train a.tsv --out r --also b.tsv --weights 1;2", "expected numbers with commas"),
         ("train a b c --out r", "found 3 paths"),
         ("train a.tsv --out r --sed 3", "No such option"),
     ],

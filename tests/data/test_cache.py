@@ -56,6 +56,16 @@ def test_token_ids_are_remembered(folder: Path, field: TextField, monkeypatch: p
     assert [part.tolist() for part in found] == [part.tolist() for part in wanted]
 
 
+@pytest.mark.usefixtures("folder")
+def test_texts_are_encoded_block_by_block(field: TextField, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "BLOCK", 3)
+    check(field)
+    monkeypatch.setenv("SUGUK_CACHE", "off")
+    check(field)
+    ids, lengths = cache.token_ids(field, [])
+    assert (len(ids), len(lengths)) == (0, 0)
+
+
 def test_other_texts_and_other_fields_are_other_entries(folder: Path, field: TextField) -> None:
     check(field)
     cache.token_ids(field, [*TEXTS, "a"])

@@ -152,3 +152,63 @@ class TestFingerprint:
     def test_it_changes_with_the_data(self, tmp_path: Path, rows: Sequence[tuple[str, ...]]) -> None:
         one, two = self.prepared(tmp_path / "a.tsv", ROWS), self.prepared(tmp_path / "b.tsv", rows)
         assert one.fingerprint != two.fingerprint
+
+
+class TestSeveralCorpora:
+    MORE = tuple((f"more {i} y", f"{i}") for i in range(29))
+
+    def more(self, tmp_path: Path) -> str:
+        return table(tmp_path / "more.tsv", self.MORE)
+
+    def test_they_stand_one_after_another(self, train: str, tmp_path: Path) -> None:
+        valid = table(tmp_path / "valid.tsv", [("new", "1")])
+        parallel = [str(tmp_path / name) for name in ("c.en", "c.de")]
+        for side, path in enumerate(parallel):
+            Path(path).write_text("".join(f"{'ab'[side]} {i}\n" for i in range(7)), encoding="utf-8")
+        also = [[self.more(tmp_path)], parallel]
+        made = prepare(config(train, valid=(valid,), data={"also": also, "weights": [1, 0.5, 3]}))
+        assert made.parts == (53, 29, 7)
+        assert made.train.sources[53:] == [
+            *(source for source, _ in self.MORE),
+            *(f"a {i}" for i in range(7)),
+        ]
+        assert made.train.targets[-1] == "b 6"
+        assert any("29 pairs, 14 of them in every epoch" in choice for choice in made.choices)
+        assert any("7 pairs, 21 of them in every epoch" in choice for choice in made.choices)
+        assert made.source.unknown_rate(["more"]) == 0.0  # vocabularies are learned from all
+
+    def test_what_is_split_off_is_in_none_of_them(self, train: str, tmp_path: Path) -> None:
+        path = table(tmp_path / "same.tsv", [*ROWS, *self.MORE])
+        made = prepare(config(train, data={"also": [[path]], "valid_share": 0.1}))
+        assert (len(made.valid), made.parts) == (5, (48, 48 + 29))
+        assert set(made.train.sources).isdisjoint(made.valid.sources)
+        assert set(made.valid.sources) <= {source for source, _ in ROWS}
+
+    def test_problems_of_all_are_told(self, train: str, tmp_path: Path) -> None:
+        path = table(tmp_path / "more.tsv", [*self.MORE, ("", "nothing")])
+        with pytest.raises(DataError, match=r"more\.tsv:30"):
+            prepare(config(train, data={"also": [[path]]}))
+        made = prepare(config(train, data={"also": [[path]], "skip_bad": True}))
+        assert made.parts[1] == 29
+
+    def test_the_fingerprint_covers_all(self, train: str, tmp_path: Path) -> None:
+        alone = prepare(config(train)).fingerprint
+        assert "corpora" not in alone
+        found = [alone]
+        for rows in (self.MORE, self.MORE[:-1]):
+            path = table(tmp_path / "more.tsv", rows)
+            found.append(prepare(config(train, data={"also": [[path]]})).fingerprint)
+        assert found[0] != found[1] != found[2] != found[0]
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ({"also": [["a", "b", "c"]]}, "found 3 paths"),
+            ({"also": [["a.tsv"]], "weights": [1]}, "2 in all, found 1"),
+            ({"weights": [1, 2]}, "1 in all, found 2"),
+            ({"weights": [0]}, "greater than 0"),
+        ],
+    )
+    def test_settings_that_do_not_go_together(self, data: dict[str, Any], message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            config("a.tsv", data=data)

@@ -19,6 +19,28 @@ Out = Annotated[
 Resume = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Go on with a run that was stopped, exactly where it was.")
 ]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH[,PATH]",
+        help="More training data: a table, or two files with a comma between; may be repeated.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="W,W...",
+        help="How often an epoch has each pair of DATA, and of each --also.  [default: once]",
+        show_default=False,
+    ),
+]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", metavar="DIR", help="Start with the vocabularies, model and weights of this run directory."
+    ),
+]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="The same as --set train.seed=N.")]
 DataOrNone = Annotated[
     list[str] | None, typer.Argument(metavar="DATA...", help=values.DATA_HELP, show_default=False)
@@ -50,6 +72,9 @@ def train(
     target: values.Target = "",
     header: values.Header = None,
     skip_bad: values.SkipBad = False,
+    also: Also = None,
+    weights: Weights = None,
+    start_from: From = None,
     resume: Resume = None,
     device: TrainDevice = None,
     json: values.Json = False,
@@ -58,7 +83,8 @@ def train(
     """Train a model on the pairs of DATA into a run directory.
 
     Validation data that are not given are split off DATA. train.minutes is a time budget: training ends in
-    time with the best model so far. --resume continues where a run was stopped, on a CPU bit for bit.
+    time with the best model so far. --from fine-tunes a run on other data; its model and vocabularies stay.
+    --resume continues where a run was stopped, on a CPU bit for bit.
 
     \b
     Examples:
@@ -66,13 +92,16 @@ def train(
       suguk train train.en train.de --valid val.en val.de --recipe luong2015 --out runs/en-de
       suguk train pairs.tsv --set model.hidden=256 --set train.lr=0.0005 --seed 3 --out runs/es-en-3
       suguk train words.csv --source word --target sound --set train.minutes=10 --out runs/g2p
+      suguk train pairs.tsv --also more.tsv --weights 2,0.5 --out runs/mixed
+      suguk train letters.tsv --from runs/es-en --set train.lr=0.0002 --out runs/letters
       suguk train --resume runs/en-de
     """
     import suguk
 
     display: Kind = "silent" if quiet else "auto"
     if resume is not None:
-        _alone(data=data, out=out, valid=valid, recipe=recipe, seed=seed)
+        _alone(data=data, out=out, valid=valid, recipe=recipe, seed=seed, also=also, weights=weights)
+        _alone(**{"from": start_from})
         suguk.resume(resume, overrides=values.overrides(settings, train_device=device), display=display)
         folder = resume
     else:
@@ -87,6 +116,7 @@ def train(
             train_device=device,
             data_header=header,
             data_skip_bad=skip_bad or None,
+            data_weights=_numbers(weights),
         )
         suguk.train(
             data,
@@ -96,6 +126,8 @@ def train(
             source=source,
             target=target,
             overrides=given,
+            also=[paths.split(",") for paths in also or ()],
+            start_from=start_from,
             display=display,
         )
         folder = out
@@ -112,6 +144,17 @@ def _is_another() -> bool:
     from suguk.training.processes import rank
 
     return rank() > 0
+
+
+def _numbers(weights: str | None) -> list[float] | None:
+    try:
+        return None if weights is None else [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise UserError(
+            f"expected numbers with commas between, found {weights!r}",
+            where="--weights",
+            hint="first that of DATA: --also more.tsv --weights 1,0.5",
+        ) from None
 
 
 def _alone(**given: object) -> None:

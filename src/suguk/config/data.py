@@ -1,8 +1,9 @@
 """The settings of the data, and of how each side's text becomes tokens."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from suguk.config.base import Section
 
@@ -25,6 +26,31 @@ class DataConfig(Section):
     )
     skip_bad: bool = Field(False, description="drop bad pairs, count them and list them in a file")
     lowercase: bool = Field(False, description="lowercase both sides (also of what is predicted from)")
+    also: tuple[tuple[str, ...], ...] = Field(
+        (), description="more training data beside train, each one table or two parallel text files"
+    )
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (),
+        description="how often an epoch has each pair of train and of every one of also; with a fraction some of the "
+        "pairs, drawn anew in every epoch, come once more; empty: once",
+    )
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        problems = list(self._impossible())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _impossible(self) -> Iterable[str]:
+        for paths in self.also:
+            if len(paths) not in (1, 2):
+                yield f"also: each is one table or two parallel text files, found {len(paths)} paths"
+        if self.weights and len(self.weights) != 1 + len(self.also):
+            yield (
+                f"weights are of train and of every one of also, {1 + len(self.also)} in all, found "
+                f"{len(self.weights)}"
+            )
 
 
 class SideConfig(Section):
@@ -35,6 +61,30 @@ class SideConfig(Section):
         description="word, char, byte, bpe, unigram or symbols (split at spaces); auto chooses from the data",
     )
     vocab_size: int = Field(8000, ge=5, description="most entries in the vocabulary, special tokens included")
+    embeddings: str = Field(
+        "",
+        description="file of vectors (word2vec text, GloVe or fastText .vec, may be .gz) that the embeddings of its "
+        "words begin with; empty: none",
+    )
+    sampling: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="in training, words are cut anew in every epoch; bpe: share of merges left out (BPE dropout, "
+        "Provilkov et al. 2020: 0.1); unigram: exponent of the probabilities that cuts are drawn with (Kudo 2018: "
+        "0.1 to 0.5, the lower the more varied); 0: never",
+    )
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        problems = list(self._impossible())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _impossible(self) -> Iterable[str]:
+        if self.sampling and self.tokenizer not in ("auto", "bpe", "unigram"):
+            yield f"sampling needs tokenizer = bpe or unigram, found {self.tokenizer}"
 
 
 class TargetConfig(SideConfig):

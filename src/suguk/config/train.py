@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from suguk.config.base import Section
 
+Part = Literal["embeddings", "encoder", "bridge", "attention", "decoder", "readout", "head"]
 Metric = Literal["auto", "bleu", "chrf", "ter", "exact", "cer", "wer", "per", "perplexity"]
 Schedule = Literal["constant", "inverse-sqrt", "linear", "cosine", "one-cycle", "plateau", "halving"]
 
@@ -77,6 +78,11 @@ class TrainConfig(Section):
         description="updates: linear falls to 0 in as many, exponential by e; the k of inverse-sigmoid",
     )
     sampling_floor: float = Field(0.0, ge=0, le=1, description="lowest probability of the true token")
+    freeze: tuple[Part, ...] = Field(
+        (),
+        description="parts of the model whose weights stay as they are: embeddings (of both sides), encoder, bridge, "
+        "attention, decoder, readout, head (a table that head and embeddings share stays with either)",
+    )
     seed: int = Field(
         1, ge=0, le=2**31 - 1, description="of the split, initialisation, batch order and dropout"
     )

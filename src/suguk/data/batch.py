@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     rows: Rows  # [B] which pairs of the data set these are
 
 
-class _Side:
+class Side:
     """All ids of one side in one flat array, with the offsets of its rows."""
 
     def __init__(self, flat: Ids, lengths: NDArray[np.int64]) -> None:
@@ -31,9 +31,15 @@ class _Side:
         self.offsets = np.concatenate([[0], np.cumsum(lengths)])
 
     @classmethod
-    def of(cls, ids: Sequence[Ids]) -> "_Side":
+    def of(cls, ids: Sequence[Ids]) -> "Side":
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         return cls(np.concatenate([*ids, np.empty(0, np.int32)]).astype(np.int32), lengths)
+
+    def taken(self, rows: Rows) -> "Side":
+        """These rows, in this order, some perhaps more than once; no ids are copied."""
+        made = Side.__new__(Side)
+        made.flat, made.lengths, made.offsets = self.flat, self.lengths[rows], self.offsets[rows]
+        return made
 
     def padded(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         lengths = self.lengths[rows]
@@ -48,14 +54,28 @@ class Dataset:
     """Pairs as token ids: one array a pair and side, ending in `<eos>`."""
 
     def __init__(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> None:
-        self._source, self._target = _Side.of(sources), _Side.of(targets)
+        self._source, self._target = Side.of(sources), Side.of(targets)
+        self._pairs: Rows | None = None
 
     @classmethod
     def flat(cls, source: tuple[Ids, NDArray[np.int64]], target: tuple[Ids, NDArray[np.int64]]) -> "Dataset":
         """Of each side all ids in one array, which may be memory-mapped, and the length of every row."""
+        return cls.sides(Side(*source), Side(*target))
+
+    @classmethod
+    def sides(cls, source: Side, target: Side, pairs: Rows | None = None) -> "Dataset":
+        """Of two sides with as many rows. pairs: which pair of the data every row is; None: they are in order."""
         made = cls.__new__(cls)
-        made._source, made._target = _Side(*source), _Side(*target)
+        made._source, made._target, made._pairs = source, target, pairs
         return made
+
+    def pairs(self, rows: Rows) -> Rows:
+        """Which pairs of the data these rows are."""
+        return rows if self._pairs is None else self._pairs[rows]
+
+    def epoch(self, _: int) -> "Dataset":
+        """What an epoch is made of: the same pairs in every one (see `data.epochs` for others)."""
+        return self
 
     def __len__(self) -> int:
         return len(self._source.lengths)

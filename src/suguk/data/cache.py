@@ -25,6 +25,7 @@ from suguk.errors import UserError
 from suguk.fields import TextField
 
 VERSION = 1  # of what entries hold
+BLOCK = 2**13  # texts that are encoded at a time
 LIMIT = 2**30  # bytes of all entries; those unused for longest go first
 
 
@@ -68,7 +69,7 @@ def find(name: str) -> Path | None:
     return folder / name
 
 
-def keep(name: str, contents: Mapping[str, bytes]) -> None:
+def keep(name: str, contents: Mapping[str, bytes | memoryview]) -> None:
     """Write an entry, and make room if there are too many. Nothing happens where that is impossible."""
     folder = place()
     if folder is None:
@@ -99,23 +100,40 @@ def _prune(folder: Path) -> None:
 def token_ids(field: TextField, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """`field.encode_batch` in one array, and the length of each row. From the cache the array is memory-mapped."""
     name = key("ids", field.to_json(), digest(texts))
-    entry = find(name)
-    if entry is not None:
-        try:
-            ids, lengths = (np.load(entry / f"{part}.npy", mmap_mode="r") for part in ("ids", "lengths"))
-            if len(lengths) == len(texts) and len(ids) == lengths.sum():
-                return ids, lengths
-        except (OSError, ValueError, EOFError):
-            pass
-        forget(entry)
-    rows = field.encode_batch(texts)
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    ids = np.concatenate([*rows, np.empty(0, np.int32)]).astype(np.int32)
+    kept = _mapped(name, len(texts))
+    if kept is not None:
+        return kept
+    ids, lengths = _encoded(field, texts)
     keep(name, {"ids.npy": _npy(ids), "lengths.npy": _npy(lengths)})
-    return ids, lengths
+    return _mapped(name, len(texts)) or (ids, lengths)
 
 
-def _npy(array: NDArray[Any]) -> bytes:
+def _mapped(name: str, rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]] | None:
+    """The entry of that many rows; None if there is none, or a damaged one, which goes."""
+    entry = find(name)
+    if entry is None:
+        return None
+    try:
+        ids, lengths = (np.load(entry / f"{part}.npy", mmap_mode="r") for part in ("ids", "lengths"))
+        if len(lengths) == rows and len(ids) == lengths.sum():
+            return ids, lengths
+    except (OSError, ValueError, EOFError):
+        pass
+    forget(entry)
+    return None
+
+
+def _encoded(field: TextField, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Block by block: what the library makes of a text takes a hundred times the memory of its ids."""
+    blocks, lengths = [np.empty(0, np.int32)], np.empty(len(texts), dtype=np.int64)
+    for begin in range(0, len(texts), BLOCK):
+        rows = field.encode_batch(texts[begin : begin + BLOCK])
+        lengths[begin : begin + BLOCK] = [len(row) for row in rows]
+        blocks.append(np.concatenate(rows))
+    return np.concatenate(blocks), lengths
+
+
+def _npy(array: NDArray[Any]) -> memoryview:
     buffer = BytesIO()
     np.save(buffer, array)
-    return buffer.getvalue()
+    return buffer.getbuffer()

@@ -1,11 +1,14 @@
 """From the settings to all that training starts from: read, checked, split, tokenised."""
 
+from array import array
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from suguk import config as settings
 from suguk.config import Config
 from suguk.data import cache
 from suguk.data.check import judged, leaks
+from suguk.data.epochs import Mix
 from suguk.data.read import Pairs, read
 from suguk.data.split import split
 from suguk.data.vocabulary import vocabulary
@@ -24,13 +27,18 @@ class Prepared(NamedTuple):
     fingerprint: dict[str, Any]  # of the files, to know them again at a resume
     choices: list[str]  # what was decided and why, in sentences
     skipped: list[Problem]  # bad pairs that --skip-bad left out
+    parts: tuple[int, ...]  # how many pairs of `train`, one after another, are of each corpus
 
 
-def prepare(config: Config) -> Prepared:
-    """Read, check, split, build vocabularies. DataError with every problem unless `data.skip_bad`."""
+def prepare(config: Config, fields: tuple[TextField, TextField] | None = None) -> Prepared:
+    """Read, check, split, build vocabularies. DataError with every problem unless `data.skip_bad`.
+
+    fields: of a run that this one goes on from, in the place of new ones.
+    """
     if not config.data.train:
         raise ConfigError("there is no training data", where="data.train", hint="suguk train DATA… --out DIR")
-    found = [_read(config, config.data.train)]
+    found = [_read(config, paths) for paths in (config.data.train, *config.data.also)]
+    corpora = [pairs for _, pairs in found]
     if config.data.valid:
         found.append(_read(config, config.data.valid))
     problems = [problem for several, _ in found for problem in several if problem.fatal]
@@ -41,18 +49,19 @@ def prepare(config: Config) -> Prepared:
             hint="mend them, or leave them out with --skip-bad; `suguk check` reports in full"
             + _longer(problems, config.data.max_length),
         )
-    train = found[0][1]
     choices = [note for _, pairs in found for note in pairs.notes]
-    if len(found) > 1:
-        valid = found[1][1]
+    if config.data.valid:
+        valid = found[-1][1]
     else:
-        train, valid = split(train, config.data.valid_share, config.train.seed)
+        corpora[0], valid = split(corpora[0], config.data.valid_share, config.train.seed)
+        corpora[1:] = _apart(corpora[1:], valid)
         choices.append(f"validation: {len(valid):,} pairs split off, no source of them in training")
-    for pairs in (train, valid):
+    for pairs in (*corpora, valid):
         if not len(pairs):
             raise DataError("no good pair is left", where=pairs.paths[0])
-    choices += _warnings(found, train, valid)
-    source, target, chosen = vocabulary(train, config)
+    train, mixed = _joined(corpora, config.data.weights)
+    choices += mixed + _warnings(found, train, valid)
+    source, target, chosen = vocabulary(train, config) if fields is None else (*fields, [])
     kinds = {"source": {"tokenizer": source.kind}, "target": {"tokenizer": target.kind}}
     return Prepared(
         train=train,
@@ -60,10 +69,39 @@ def prepare(config: Config) -> Prepared:
         source=source,
         target=target,
         config=settings.build(settings.merge(config.model_dump(exclude_none=True), kinds)),
-        fingerprint=_fingerprint(config, train, valid),
+        fingerprint=_fingerprint(config, train, valid) | _sizes(corpora),
         choices=choices + chosen,
         skipped=problems,
+        parts=tuple(map(len, corpora)),
     )
+
+
+def _apart(corpora: list[Pairs], valid: Pairs) -> list[Pairs]:
+    """Without the pairs whose source is in the validation data that were split off."""
+    held_out = set(valid.sources)
+    return [pairs.keep([source not in held_out for source in pairs.sources]) for pairs in corpora]
+
+
+def _joined(corpora: list[Pairs], weights: Sequence[float]) -> tuple[Pairs, list[str]]:
+    """One after another; and, where they are several, what an epoch has of each."""
+    if len(corpora) == 1 and not weights:
+        return corpora[0], []
+    first, counts = corpora[0], Mix(list(map(len, corpora)), weights or [1.0] * len(corpora)).counts
+    train = Pairs(
+        first.paths,
+        [text for pairs in corpora for text in pairs.sources],
+        [text for pairs in corpora for text in pairs.targets],
+        array("q", (line for pairs in corpora for line in pairs.lines)),
+    )
+    return train, [
+        f"{', '.join(pairs.paths)}: {len(pairs):,} pairs, {count:,} of them in every epoch"
+        for pairs, count in zip(corpora, counts, strict=True)
+    ]
+
+
+def _sizes(corpora: list[Pairs]) -> dict[str, Any]:
+    """Where one corpus ends and the next begins decides what an epoch draws."""
+    return {} if len(corpora) == 1 else {"corpora": [len(pairs) for pairs in corpora]}
 
 
 def _longer(problems: list[Problem], most: int) -> str:

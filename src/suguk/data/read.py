@@ -107,10 +107,8 @@ def _read_table(pairs: Pairs, source: str, target: str, header: bool | None) -> 
 
 
 def _fill(pairs: Pairs, rows: Iterable[tuple[int, str, str]]) -> None:
-    columns = list(zip(*rows, strict=True))
-    if columns:
-        lines, pairs.sources, pairs.targets = columns[0], list(columns[1]), list(columns[2])
-        pairs.lines = array("q", lines)
+    for row in rows:  # one at a time: all of them, as tuples, would take as much memory as the texts
+        pairs.add(*row)
 
 
 def _reader(name: str) -> Reader:

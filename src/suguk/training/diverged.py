@@ -21,7 +21,7 @@ class Recent(NamedTuple):
 
     step: int
     epochs: float  # done with it
-    batches: Sequence[Rows]
+    batches: Sequence[Rows]  # which pairs of the data
     both: Tensor  # [2]: negative log likelihood, norm of the gradient
 
 
@@ -54,7 +54,14 @@ def diverged(folder: Path, progress: Progress, recent: Sequence[Recent], place: 
 
 def _lines(batches: Sequence[Rows], place: Place) -> str:
     """`pairs.tsv, lines 3, 17, 40`."""
-    places = [place(int(row)) for rows in batches for row in rows]
-    lines = sorted({line for _, line in places})
+    found: dict[str, set[int]] = {}
+    for rows in batches:
+        for row in rows:
+            path, line = place(int(row))
+            found.setdefault(path, set()).add(line)
+    return "; ".join(f"{path}, lines {_few(sorted(lines))}" for path, lines in found.items())
+
+
+def _few(lines: Sequence[int]) -> str:
     more = f" and {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
-    return f"{places[0][0]}, lines {', '.join(map(str, lines[:SHOWN]))}{more}"
+    return ", ".join(map(str, lines[:SHOWN])) + more

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from suguk.data.batch import Dataset, Rows, Sampler
+from suguk.data.epochs import Epochs
 from suguk.errors import ModelError
 from suguk.evaluation.metrics import better
 from suguk.run_directory import copy_weights, write_weights
@@ -45,7 +46,7 @@ class Loop:
         self,
         folder: Path,
         trained: TrainedModel,
-        dataset: Dataset,
+        dataset: Dataset | Epochs,
         validator: Validator,
         display: Display,
         saved: Saved | None = None,
@@ -57,15 +58,8 @@ class Loop:
         """saved: where to go on. started: when this session began, by time.monotonic. place: of a pair in its file."""
         self.folder, self.trained, self.model, self.device = folder, trained, trained.model, trained.device
         self.config = config = trained.config.train
-        self.dataset, self.validator, self.display, self.place = dataset, validator, display, place
+        self.epochs, self.validator, self.display, self.place = dataset, validator, display, place
         self.team = team
-        self.sampler = Sampler(
-            dataset.source_lengths,
-            dataset.target_lengths,
-            config.batch_tokens,
-            config.seed,
-            batch_sentences=config.batch_sentences,
-        )
         self.updater = Updater(self.model, config, self.device)
         self.average = Average(self.model, config.ema) if config.ema else None
         self.last = Last(folder, self.model, config.average_last) if config.average_last else None
@@ -93,7 +87,7 @@ class Loop:
         self.model.train()
         if saved is not None:
             self._restore(saved)
-        team.copy(self.updater.parameters)
+        team.copy(list(self.model.parameters()))  # frozen ones too: only the first process may have read them
 
     def _restore(self, saved: Saved) -> None:
         path = checkpoint.state_path(self.folder)
@@ -108,7 +102,16 @@ class Loop:
             checkpoint.restore_random(own, self.device)
 
     def _ordered(self) -> Sequence[Rows]:
-        order = self.sampler.epoch(self.progress.epoch)
+        config = self.config
+        self.dataset = self.epochs.epoch(self.progress.epoch)
+        sampler = Sampler(
+            self.dataset.source_lengths,
+            self.dataset.target_lengths,
+            config.batch_tokens,
+            config.seed,
+            batch_sentences=config.batch_sentences,
+        )
+        order = sampler.epoch(self.progress.epoch)
         self.progress.batches = len(order)
         return order
 
@@ -180,7 +183,8 @@ class Loop:
         progress.index += len(batches)
         both = torch.stack([nll, norm.double()])
         self.running += both
-        self.recent.append(Recent(progress.step + 1, progress.epochs, batches, both))
+        pairs = [self.dataset.pairs(rows) for rows in batches]
+        self.recent.append(Recent(progress.step + 1, progress.epochs, pairs, both))
         counts.updates += 1
         counts.tokens += tokens
         counts.real += real

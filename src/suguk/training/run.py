@@ -3,8 +3,10 @@
 import json
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +16,9 @@ from suguk import config as settings
 from suguk import files
 from suguk.config import Config, TrainConfig
 from suguk.data import cache
-from suguk.data.batch import Dataset
+from suguk.data.batch import Dataset, Side
 from suguk.data.check import write_problems
+from suguk.data.epochs import Cut, Epochs, Mix
 from suguk.data.prepare import Prepared, prepare
 from suguk.data.read import Pairs
 from suguk.data.vocabulary import recipe_for
@@ -29,9 +32,11 @@ from suguk.trained import TrainedModel, pick_device
 from suguk.training import checkpoint
 from suguk.training.checkpoint import Saved
 from suguk.training.display import Display, Kind, choose
+from suguk.training.diverged import Place
 from suguk.training.interrupt import Interrupt
 from suguk.training.loop import Loop, Stop
 from suguk.training.processes import Team, agreed
+from suguk.training.start import START, Start, begin, prepared_from, start
 from suguk.training.validate import Validator
 
 Paths = str | Path | Sequence[str | Path]
@@ -39,8 +44,18 @@ Overrides = Mapping[str, Any] | Sequence[str]
 
 # What may differ when a run goes on: nothing that its saved state or its order of batches depends on. The data may
 # lie elsewhere; their fingerprint has to be the same.
-KEPT = {"optimizer", "ema", "batch_tokens", "batch_sentences", "seed", "valid_metric", "valid_samples"}
-CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT} | {"data.train", "data.valid"}
+KEPT = {
+    "optimizer",
+    "ema",
+    "freeze",
+    "batch_tokens",
+    "batch_sentences",
+    "seed",
+    "valid_metric",
+    "valid_samples",
+}
+CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT}
+CHANGEABLE |= {"data.train", "data.also", "data.valid"}
 
 
 class _Job(NamedTuple):
@@ -51,9 +66,14 @@ class _Job(NamedTuple):
     source: TextField
     target: TextField
     train: Pairs
+    parts: tuple[int, ...]  # pairs of `train` that are of each corpus
     valid: Pairs
     saved: Saved | None
     started: float
+
+
+def _pairs(prepared: Prepared) -> tuple[Pairs, tuple[int, ...], Pairs]:
+    return prepared.train, prepared.parts, prepared.valid
 
 
 def train(
@@ -65,6 +85,8 @@ def train(
     source: str = "",
     target: str = "",
     overrides: Overrides = (),
+    also: Sequence[Paths] = (),
+    start_from: str | Path | None = None,
     display: Kind | Display = "auto",
     stop: Stop | None = None,
 ) -> TrainedModel:
@@ -74,22 +96,28 @@ def train(
     try:
         if team.first:
             _free(folder)
-        given = settings.merge(_data_settings(data, valid, source, target), _nested(overrides))
+        given = settings.merge(_data_settings(data, valid, source, target, also), _nested(overrides))
+        run = None if start_from is None else Path(start_from)
         with team.in_turn():
-            prepared, choices = _prepared(recipe, given)
+            prepared, choices = _prepared(recipe, given) if run is None else prepared_from(run, recipe, given)
         prepared = agreed(prepared, team)
+        begun = start(prepared, run) if team.first else Start(None, [], [])
+        choices += begun.notes
         for choice in choices:
             shown.note(choice)
         config, fields = prepared.config, (prepared.source, prepared.target)
         pick_device(config.train.device)
+        info = _info(prepared, choices) | ({"lineage": begun.lineage} if begun.lineage else {})
         if team.first:
-            write_static(folder, config, *fields, _info(prepared, choices))
+            write_static(
+                folder, config, *fields, info, {} if begun.weights is None else {START: begun.weights}
+            )
         if prepared.skipped and team.first:
             write_problems(prepared.skipped, folder / "skipped.tsv")
             shown.note(
                 f"the {len(prepared.skipped):,} bad pairs left out are listed in {folder / 'skipped.tsv'}"
             )
-        job = _Job(folder, config, *fields, prepared.train, prepared.valid, None, started)
+        job = _Job(folder, config, prepared.source, prepared.target, *_pairs(prepared), None, started)
         return _session(job, shown, stop, team)
     finally:
         shown.close()
@@ -110,13 +138,13 @@ def resume(
         saved = checkpoint.read_state(folder)
         config = _changed(config, _nested(overrides))
         with team.in_turn():
-            prepared = prepare(config)
+            prepared = prepare(config, (source, target))
         _same_data(folder, prepared)
         if overrides and team.first:
             files.write(folder / "config.toml", settings.to_toml(config).encode())
         progress = checkpoint.Progress() if saved is None else saved.progress
         shown.note(f"going on after step {progress.step:,}, epoch {progress.epochs:.2f}")
-        job = _Job(folder, config, source, target, prepared.train, prepared.valid, saved, started)
+        job = _Job(folder, config, source, target, *_pairs(prepared), saved, started)
         return _session(job, shown, stop, team)
     finally:
         shown.close()
@@ -125,17 +153,17 @@ def resume(
 def _session(job: _Job, shown: Display, stop: Stop | None, team: Team) -> TrainedModel:
     config, folder = job.config, job.folder
     device = torch.device(team.device(pick_device(config.train.device)))
-    dataset = Dataset.flat(
-        cache.token_ids(job.source, job.train.sources), cache.token_ids(job.target, job.train.targets)
-    )
+    dataset = _dataset(job)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Interrupt() as interrupt:
         torch.manual_seed(config.train.seed + team.rank)  # each process has other dropout
         model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)
+        if job.saved is None and team.first:
+            begin(folder, model)
         trained = TrainedModel(config, job.source, job.target, model, str(device))
         validator = Validator(config, job.source, job.target, job.valid)
         shown.note(_plan(job, trained))
         given = folder, trained, dataset, validator, shown, job.saved
-        loop = Loop(*given, started=job.started, place=job.train.place, team=team)
+        loop = Loop(*given, started=job.started, place=_place(job), team=team)
         ended = loop.run(lambda step: (stop is not None and stop(step)) or interrupt.number is not None)
     if (folder / "model.safetensors").exists():
         read_weights(folder, trained.model)
@@ -149,6 +177,29 @@ def _session(job: _Job, shown: Display, stop: Stop | None, team: Team) -> Traine
     if ended and config.train.export and team.first:
         _export(trained, job, shown)
     return trained
+
+
+def _place(job: _Job) -> Place:
+    """File and line of a pair, of whichever corpus it is."""
+    data, ends = job.config.data, list(accumulate(job.parts))
+    corpora = [data.train, *data.also]
+    return lambda pair: (corpora[bisect_right(ends, pair)][0], job.train.lines[pair])
+
+
+def _dataset(job: _Job) -> Dataset | Epochs:
+    """The same in every epoch, unless the settings say otherwise."""
+    source, target = (
+        Cut(field, texts, sampling) if sampling else Side(*cache.token_ids(field, texts))
+        for field, texts, sampling in (
+            (job.source, job.train.sources, job.config.source.sampling),
+            (job.target, job.train.targets, job.config.target.sampling),
+        )
+    )
+    weights = job.config.data.weights
+    if isinstance(source, Side) and isinstance(target, Side) and not weights:
+        return Dataset.sides(source, target)
+    mix = Mix(job.parts, weights) if weights else None
+    return Epochs(source, target, job.config.train.seed, mix)
 
 
 def _export(trained: TrainedModel, job: _Job, shown: Display) -> None:
@@ -186,9 +237,12 @@ def _stopped(loop: Loop) -> str:
     return f"stopped after step {step:,} and saved; go on with `suguk train --resume {loop.folder}`"
 
 
-def _data_settings(data: Paths, valid: Paths, source: str, target: str) -> dict[str, Any]:
+def _data_settings(
+    data: Paths, valid: Paths, source: str, target: str, also: Sequence[Paths]
+) -> dict[str, Any]:
     """Only what was given. Paths are made absolute, as a resume may be called from elsewhere."""
-    given = {"train": _absolute(data), "valid": _absolute(valid), "source": source, "target": target}
+    given: dict[str, Any] = {"train": _absolute(data), "valid": _absolute(valid)}
+    given |= {"also": [_absolute(paths) for paths in also], "source": source, "target": target}
     return {"data": {key: value for key, value in given.items() if value}}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from suguk.config import TrainConfig
 from suguk.errors import UserError
 from suguk.model import Loss, Seq2Seq
+from suguk.training.freeze import freeze
 from suguk.training.memory import keep_freed_memory
 from suguk.training.optimise import Optimizer
 from suguk.training.precision import precision
@@ -26,7 +27,7 @@ class Updater:
         self.model, self.config, self.device = model, config, device
         self.dtype = precision(config.precision, device)
         keep_freed_memory()
-        self.parameters = list(model.parameters())
+        self.parameters = freeze(model, config.freeze)
         self.optimizer = Optimizer(config, self.parameters)
 
     def __call__(

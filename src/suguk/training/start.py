@@ -1,0 +1,119 @@
+"""Training that begins with weights that are there already: another run's, or vectors of words from a file.
+
+They are kept in `start.safetensors` of the new run directory, so that it can go on by itself.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save
+
+from suguk import config as settings
+from suguk.data.embeddings import read_vectors
+from suguk.data.prepare import Prepared, prepare
+from suguk.data.vocabulary import recipe_for
+from suguk.errors import ConfigError
+from suguk.model import Seq2Seq, build
+from suguk.run_directory import copy_weights, read_static, read_weights
+
+START = "start.safetensors"
+SAMPLE = 2000  # texts of a side in which unknown tokens are counted
+STRANGE = 0.01  # share of them from which on it is worth a warning
+# What a run that starts from another may have otherwise: nothing that its weights depend on.
+CHANGEABLE = {"model.dropout", "source.sampling", "target.sampling"}
+
+
+class Start(NamedTuple):
+    """What training begins with. weights: a safetensors file, or none; lineage: runs before this one, oldest first."""
+
+    weights: bytes | None
+    lineage: list[dict[str, str]]
+    notes: list[str]
+
+
+def prepared_from(run: Path, recipe: str | None, given: Mapping[str, Any]) -> tuple[Prepared, list[str]]:
+    """Fields and model of `run`; the loop's settings of the recipe; then what was given. Also what to tell.
+
+    ConfigError for given settings that cannot be other than the run's.
+    """
+    earlier, source, target = read_static(run)
+    plain = earlier.model_dump(exclude_none=True)
+    _refuse_others(plain, given, run)
+    name = recipe or recipe_for(source, target)[0]
+    base = {section: plain[section] for section in ("source", "target", "model", "predict")}
+    base["train"] = settings.parse(settings.recipe(name), name).get("train", {})
+    base["data"] = {"lowercase": earlier.data.lowercase}
+    for side in ("source", "target"):
+        base[side] |= {"embeddings": ""}  # the weights have them already
+    prepared = prepare(settings.build(settings.merge(base, given)), (source, target))
+    told = f"starts from {run}: its tokenizers, vocabularies, model and weights; training as in recipe {name}"
+    return prepared, [told, *prepared.choices, *_strange(prepared)]
+
+
+def _strange(prepared: Prepared) -> Iterator[str]:
+    """A warning for each side with tokens that the run's vocabulary does not know."""
+    sides = (prepared.source, prepared.train.sources), (prepared.target, prepared.train.targets)
+    for name, (field, texts) in zip(("source", "target"), sides, strict=True):
+        rate = field.unknown_rate(texts[:: max(1, len(texts) // SAMPLE)])
+        if rate > STRANGE:
+            yield f"warning: {rate:.1%} of the {name} tokens are unknown to the vocabulary of the earlier run"
+
+
+def _refuse_others(plain: Mapping[str, Any], given: Mapping[str, Any], run: Path) -> None:
+    fixed = {"data": {"lowercase": plain["data"]["lowercase"]}}
+    fixed |= {section: plain[section] for section in ("source", "target", "model")}
+    for section, values in fixed.items():
+        asked = given.get(section)
+        for key, value in asked.items() if isinstance(asked, Mapping) else ():
+            name = f"{section}.{key}"
+            known = key in values or (section != "data" and name in set(settings.names()))
+            if known and name not in CHANGEABLE and value != values.get(key):
+                raise ConfigError(
+                    f"{name} = {value} does not go with the weights of {run}, which has {values.get(key, 'none')}",
+                    where="--from",
+                    hint="leave it out, or train anew without --from",
+                )
+
+
+def start(prepared: Prepared, run: Path | None) -> Start:
+    """The weights that this training begins with, where they are not a function of its settings and seed alone."""
+    config = prepared.config
+    sides = ("source", "target") if run is None else ()
+    vectors = {side: getattr(config, side).embeddings for side in sides}
+    if run is None and not any(vectors.values()):
+        return Start(None, [], [])
+    model = build(config.model, prepared.source.size, prepared.target.size, seed=config.train.seed)
+    notes = []
+    for side, path in vectors.items():
+        if path:
+            notes.append(_embed(model, prepared, side, path))
+    lineage = []
+    if run is not None:
+        read_weights(run, model)
+        sha256 = hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+        about = json.loads((run / "model.json").read_text(encoding="utf-8"))
+        lineage = [*about.get("lineage", []), {"run": run.resolve().name, "weights_sha256": sha256}]
+    tensors = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    return Start(save(tensors, {"format": "suguk-weights"}), lineage, notes)
+
+
+def _embed(model: Seq2Seq, prepared: Prepared, side: str, path: str) -> str:
+    """Put the file's vectors into the table of a side, so that they enter the networks as they are; a report."""
+    field = prepared.source if side == "source" else prepared.target
+    embedding = (model.encoder if side == "source" else model.decoder).embedding
+    ids, values = read_vectors(path, field, embedding.weight.shape[1], side)
+    with torch.no_grad():
+        embedding.weight[torch.from_numpy(ids)] = torch.from_numpy(values) / embedding.scale
+    share = len(ids) / field.size
+    return f"{side}.embeddings: {len(ids):,} of {field.size:,} entries ({share:.1%}) are in {path}"
+
+
+def begin(folder: Path, model: Seq2Seq) -> None:
+    """The weights of `start.safetensors` into the model; nothing where there is none. ModelError if they do not fit."""
+    path = folder / START
+    if path.exists():
+        copy_weights(load_file(path), model, path)
