@@ -19,8 +19,8 @@ def ids(*rows: list[int]) -> list[NDArray[np.int32]]:
     return [np.array(row, dtype=np.int32) for row in rows]
 
 
-def sampler(lengths: Lengths, budget: int, seed: int = 1, rank: int = 0, world: int = 1) -> Sampler:
-    return Sampler([s for s, _ in lengths], [t for _, t in lengths], budget, seed, rank, world)
+def sampler(lengths: Lengths, budget: int, seed: int = 1) -> Sampler:
+    return Sampler([s for s, _ in lengths], [t for _, t in lengths], budget, seed)
 
 
 def caption_lengths(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -110,21 +110,6 @@ class TestSampler:
         assert orders[0] != orders[1]
         assert orders[0] != orders[2]
         assert sorted(map(sorted, orders[0])) != sorted(map(sorted, orders[1])), "the same batches reshuffled"
-
-    @given(LENGTHS, st.integers(1, 7), SEEDS)
-    def test_ranks_share_the_batches_equally(self, lengths: Lengths, world: int, seed: int) -> None:
-        everything = [rows.tolist() for rows in sampler(lengths, 53, seed).epoch(0)]
-        shares = [
-            [r.tolist() for r in sampler(lengths, 53, seed, rank, world).epoch(0)] for rank in range(world)
-        ]
-        assert {len(share) for share in shares} == {-(-len(everything) // world)}
-        for rank, share in enumerate(shares):
-            first = everything[rank::world]
-            assert share[: len(first)] == first
-
-    def test_more_ranks_than_batches_all_get_one(self) -> None:
-        shares = [sampler([(2, 3)], 11, rank=rank, world=5).epoch(0) for rank in range(5)]
-        assert [[rows.tolist() for rows in share] for share in shares] == [[[0]]] * 5
 
     def test_nothing_makes_no_batches(self) -> None:
         assert sampler([], 11).epoch(0) == []

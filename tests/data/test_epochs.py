@@ -120,3 +120,6 @@ class TestMixing:
             for ids, (row, _) in zip(rows(dataset), rows(dataset, "target"), strict=True):
                 if "☃" not in TEXTS[row - 10]:
                     assert field.decode(ids) == TEXTS[row - 10]
+            assert (dataset.pairs(np.arange(len(dataset))) + 10).tolist() == [
+                row for row, _ in rows(dataset, "target")
+            ]

@@ -100,9 +100,7 @@ class Sampler:
 
     An epoch is shuffled, brought into an order in which neighbours have like lengths on both sides (see `_sorted`; the
     shuffle decides among equals), cut where rows × the longer padded side would exceed `batch_tokens` or rows would
-    exceed `batch_sentences`, and the batches are shuffled. A pair longer than the budget is a batch of its own. Of
-    `world` processes, `rank` gets every world-th batch; where they do not divide evenly, the first ones come again, so
-    that all ranks get equally many.
+    exceed `batch_sentences`, and the batches are shuffled. A pair longer than the budget is a batch of its own.
     """
 
     def __init__(
@@ -111,25 +109,19 @@ class Sampler:
         target_lengths: ArrayLike,
         batch_tokens: int,
         seed: int,
-        rank: int = 0,
-        world: int = 1,
         *,
         batch_sentences: int | None = None,
     ) -> None:
         self.source_lengths = np.asarray(source_lengths, dtype=np.int64)
         self.target_lengths = np.asarray(target_lengths, dtype=np.int64)
-        self.batch_tokens, self.seed, self.rank, self.world = batch_tokens, seed, rank, world
+        self.batch_tokens, self.seed = batch_tokens, seed
         self.batch_sentences = batch_sentences or len(self.source_lengths)
 
     def epoch(self, epoch: int) -> list[Rows]:
         """Rows of every batch of this epoch, in order."""
         random = np.random.Generator(np.random.PCG64([self.seed, epoch]))
         batches = self._cut(self._sorted(random.permutation(len(self.source_lengths))))
-        batches = [batches[i] for i in random.permutation(len(batches))]
-        if not batches:
-            return []
-        even = -(-len(batches) // self.world) * self.world
-        return [batches[i % len(batches)] for i in range(self.rank, even, self.world)]
+        return [batches[i] for i in random.permutation(len(batches))]
 
     def _sorted(self, order: Rows) -> Rows:
         """By the longer side, which decides how many rows fit, then by source minus target length.
@@ -159,7 +151,7 @@ class Sampler:
 
     @property
     def padding(self) -> float:
-        """Share of padding among all positions of both sides, in [0, 1), in the first epoch of this rank."""
+        """Share of padding among all positions of both sides, in [0, 1), in the first epoch."""
         batches = self.epoch(0)
         sides = (self.source_lengths, self.target_lengths)
         real = sum(int(lengths[rows].sum()) for rows in batches for lengths in sides)
