@@ -17,6 +17,7 @@ from suguk.cli import (
     export,
     predict,
     recipes,
+    report,
     rescore,
     score,
     train,
@@ -65,6 +66,7 @@ app.command()(align.align)
 app.command()(rescore.rescore)
 app.command()(encode.encode)
 app.command()(evaluate.evaluate)
+app.command()(report.report)
 app.command()(export.export)
 app.command()(bench.bench)
 app.command()(recipes.recipes)

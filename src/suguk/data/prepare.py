@@ -30,25 +30,47 @@ class Prepared(NamedTuple):
     parts: tuple[int, ...]  # how many pairs of `train`, one after another, are of each corpus
 
 
+class Parts(NamedTuple):
+    """The pairs of a run, before any vocabulary is made of them."""
+
+    train: Pairs
+    valid: Pairs
+    choices: list[str]
+    skipped: list[Problem]
+    sizes: tuple[int, ...]  # how many pairs of `train`, one after another, are of each corpus
+
+
 def prepare(config: Config, fields: tuple[TextField, TextField] | None = None) -> Prepared:
     """Read, check, split, build vocabularies. DataError with every problem unless `data.skip_bad`.
 
     fields: of a run that this one goes on from, in the place of new ones.
     """
+    found = parts(config)
+    train, valid = found.train, found.valid
+    source, target, chosen = vocabulary(train, config) if fields is None else (*fields, [])
+    kinds = {"source": {"tokenizer": source.kind}, "target": {"tokenizer": target.kind}}
+    return Prepared(
+        train=train,
+        valid=valid,
+        source=source,
+        target=target,
+        config=settings.build(settings.merge(config.model_dump(exclude_none=True), kinds)),
+        fingerprint=fingerprint(config, found),
+        choices=found.choices + chosen,
+        skipped=found.skipped,
+        parts=found.sizes,
+    )
+
+
+def parts(config: Config) -> Parts:
+    """Read, check, split: the same pairs whenever the files are the same. DataError as for `prepare`."""
     if not config.data.train:
         raise ConfigError("there is no training data", where="data.train", hint="suguk train DATA… --out DIR")
     found = [_read(config, paths) for paths in (config.data.train, *config.data.also)]
     corpora = [pairs for _, pairs in found]
     if config.data.valid:
         found.append(_read(config, config.data.valid))
-    problems = [problem for several, _ in found for problem in several if problem.fatal]
-    if problems and not config.data.skip_bad:
-        raise DataError(
-            f"{len(problems):,} bad pairs; the data are refused as a whole",
-            problems,
-            hint="mend them, or leave them out with --skip-bad; `suguk check` reports in full"
-            + _longer(problems, config.data.max_length),
-        )
+    problems = _refused(found, config)
     choices = [note for _, pairs in found for note in pairs.notes]
     if config.data.valid:
         valid = found[-1][1]
@@ -61,19 +83,27 @@ def prepare(config: Config, fields: tuple[TextField, TextField] | None = None) -
             raise DataError("no good pair is left", where=pairs.paths[0])
     train, mixed = _joined(corpora, config.data.weights)
     choices += mixed + _warnings(found, train, valid)
-    source, target, chosen = vocabulary(train, config) if fields is None else (*fields, [])
-    kinds = {"source": {"tokenizer": source.kind}, "target": {"tokenizer": target.kind}}
-    return Prepared(
-        train=train,
-        valid=valid,
-        source=source,
-        target=target,
-        config=settings.build(settings.merge(config.model_dump(exclude_none=True), kinds)),
-        fingerprint=_fingerprint(config, train, valid) | _sizes(corpora),
-        choices=choices + chosen,
-        skipped=problems,
-        parts=tuple(map(len, corpora)),
-    )
+    return Parts(train, valid, choices, problems, tuple(map(len, corpora)))
+
+
+def held_out(config: Config) -> Pairs:
+    """The pairs of `data.valid` alone, where the training data are not at hand. DataError as for `prepare`."""
+    found = _read(config, config.data.valid)
+    _refused([found], config)
+    return found[1]
+
+
+def _refused(found: list[tuple[list[Problem], Pairs]], config: Config) -> list[Problem]:
+    """The bad pairs, if they may be left out."""
+    problems = [problem for several, _ in found for problem in several if problem.fatal]
+    if problems and not config.data.skip_bad:
+        raise DataError(
+            f"{len(problems):,} bad pairs; the data are refused as a whole",
+            problems,
+            hint="mend them, or leave them out with --skip-bad; `suguk check` reports in full"
+            + _longer(problems, config.data.max_length),
+        )
+    return problems
 
 
 def _apart(corpora: list[Pairs], valid: Pairs) -> list[Pairs]:
@@ -92,16 +122,12 @@ def _joined(corpora: list[Pairs], weights: Sequence[float]) -> tuple[Pairs, list
         [text for pairs in corpora for text in pairs.sources],
         [text for pairs in corpora for text in pairs.targets],
         array("q", (line for pairs in corpora for line in pairs.lines)),
+        sides=first.sides,
     )
     return train, [
         f"{', '.join(pairs.paths)}: {len(pairs):,} pairs, {count:,} of them in every epoch"
         for pairs, count in zip(corpora, counts, strict=True)
     ]
-
-
-def _sizes(corpora: list[Pairs]) -> dict[str, Any]:
-    """Where one corpus ends and the next begins decides what an epoch draws."""
-    return {} if len(corpora) == 1 else {"corpora": [len(pairs) for pairs in corpora]}
 
 
 def _longer(problems: list[Problem], most: int) -> str:
@@ -134,9 +160,10 @@ def _warnings(found: list[tuple[list[Problem], Pairs]], train: Pairs, valid: Pai
     return warnings
 
 
-def _fingerprint(config: Config, train: Pairs, valid: Pairs) -> dict[str, Any]:
+def fingerprint(config: Config, found: Parts) -> dict[str, Any]:
     """sha256 of what was read, pair by pair: the same whatever the files are called."""
-    return {
+    train, valid = found.train, found.valid
+    plain: dict[str, Any] = {
         "training_pairs": len(train),
         "validation_pairs": len(valid),
         "training_sha256": cache.digest(train.sources, train.targets),
@@ -144,3 +171,6 @@ def _fingerprint(config: Config, train: Pairs, valid: Pairs) -> dict[str, Any]:
         "source_column": config.data.source,
         "target_column": config.data.target,
     }
+    if len(found.sizes) > 1:  # where one corpus ends and the next begins decides what an epoch draws
+        plain["corpora"] = list(found.sizes)
+    return plain

@@ -21,6 +21,10 @@ class Pairs:
     lines: "array[int]" = field(default_factory=lambda: array("q"))
     problems: list[Problem] = field(default_factory=list)  # rows that are not among the pairs
     notes: list[str] = field(default_factory=list)  # what was decided while reading
+    sides: tuple[str, str] = (
+        "",
+        "",
+    )  # what the files call source and target: columns, or endings as in `train.en`
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -45,6 +49,7 @@ class Pairs:
             array("q", (self.lines[i] for i in chosen)),
             self.problems,
             self.notes,
+            self.sides,
         )
 
 
@@ -103,6 +108,8 @@ def _read_table(pairs: Pairs, source: str, target: str, header: bool | None) -> 
     if table.columns.width > 2 or at != (0, 1):
         called = [table.columns.called(index) for index in at]
         pairs.notes.append(f"{name}: source is column {called[0]}, target is column {called[1]}")
+    if table.columns.names:
+        pairs.sides = table.columns.names[at[0]], table.columns.names[at[1]]
     _fill(pairs, table.rows(*at))
 
 
@@ -131,6 +138,9 @@ def _read_parallel(pairs: Pairs, source: str, target: str) -> None:
             raise DataError("is a table, expected one of two parallel text files", where=name, hint=hint)
     if source or target:
         raise DataError("two parallel files have no columns", hint="leave out --source and --target")
+    endings = [Path(name.removesuffix(".gz")).suffix[1:] for name in pairs.paths]
+    if all(endings) and endings[0] != endings[1]:
+        pairs.sides = endings[0], endings[1]
     sides = [read_lines(name, pairs.problems) for name in pairs.paths]
     counts = [len(side.texts) for side in sides]
     if counts[0] != counts[1]:

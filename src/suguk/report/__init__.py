@@ -1,0 +1,1 @@
+"""One page about a run: `collect` gathers what there is to say as plain data, `page` makes HTML of it."""
