@@ -8,7 +8,7 @@ import pytest
 
 from suguk import config as settings
 from suguk.config import Config
-from suguk.data.prepare import Prepared, prepare
+from suguk.data.prepare import Prepared, held_out, parts, prepare
 from suguk.errors import ConfigError, DataError
 
 ROWS = [(f"{'abcdefg'[i % 7]} {i} x", f"{i} {'hijkl'[i % 5]}") for i in range(53)]
@@ -35,6 +35,20 @@ class TestParts:
         assert (len(made.train), len(made.valid)) == (48, 5)
         assert set(made.train.sources).isdisjoint(made.valid.sources)
         assert any("split off" in choice for choice in made.choices)
+
+    def test_the_parts_are_those_that_training_starts_from(self, train: str) -> None:
+        asked = config(train, data={"valid_share": 0.1})
+        made, found = prepare(asked), parts(asked)
+        assert (found.train.sources, found.valid.sources) == (made.train.sources, made.valid.sources)
+
+    def test_validation_data_alone(self, train: str, tmp_path: Path) -> None:
+        valid = table(tmp_path / "valid.tsv", [("new", "1"), ("newer", "2")])
+        asked = config(str(tmp_path / "nowhere.tsv"), valid=(valid,))
+        assert held_out(asked).sources == ["new", "newer"]
+        bad = table(tmp_path / "bad.tsv", [("new", "1"), ("", "2")])
+        with pytest.raises(DataError, match="1 bad pairs"):
+            held_out(config(train, valid=(bad,)))
+        assert held_out(config(train, valid=(bad,), data={"skip_bad": True})).sources == ["new"]
 
     def test_validation_data_are_taken_as_they_are(self, train: str, tmp_path: Path) -> None:
         valid = table(tmp_path / "valid.tsv", [("new", "1"), ("newer", "2")])

@@ -329,3 +329,15 @@ def test_some_pairs_are_kept_with_their_lines() -> None:
     kept = pairs.keep([True, False, True])
     assert pairs_of(kept) == [("a", "aa"), ("c", "cc")]
     assert [kept.place(i) for i in range(2)] == [("t", 2), ("t", 7)]
+
+
+def test_the_sides_are_called_as_the_files_call_them(tmp_path: Path) -> None:
+    table = tmp_path / "table.tsv"
+    table.write_text("en\tnote\tko\na\tb\tc\n", encoding="utf-8")
+    found = read([table], source="en", target="ko")
+    assert found.sides == found.keep([True]).sides == ("en", "ko")
+    for name in ("train.en", "train.de.gz", "other"):
+        text = b"a\n"
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    assert read([tmp_path / "train.en", tmp_path / "train.de.gz"]).sides == ("en", "de")
+    assert read([tmp_path / "train.en", tmp_path / "other"]).sides == ("", "")

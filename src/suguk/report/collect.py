@@ -38,6 +38,7 @@ from suguk.run_directory import read_metrics
 from suguk.trained import TrainedModel
 
 POINTS = 300  # of a training curve
+LABELS = metrics.LABELS | {"exact": "exact match"}
 TRAIN_SAMPLE = 500  # training pairs whose loss is compared
 
 
@@ -157,7 +158,7 @@ def _parts(records: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
 
 def _quality(found: Evaluation, data: Gathered, options: PredictConfig, metric: str) -> Quality:
     scores = [
-        Score(name, metrics.LABELS[name], value.score, value.signature, metrics.better(name) > 0)
+        Score(name, LABELS[name], value.score, value.signature, metrics.better(name) > 0)
         for name, value in found.scores.items()
     ]
     named = {score.name: score for score in scores}

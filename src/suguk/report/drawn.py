@@ -34,7 +34,7 @@ def curves(found: Curves) -> str:
         ),
     ]
     best = max((k for k, point in enumerate(scored) if point.best), default=None)
-    label = LABELS.get(found.metric, found.metric)
+    label = "exact match" if found.metric == "exact" else LABELS.get(found.metric, found.metric)
     score = Line(
         label,
         "green",
@@ -53,7 +53,9 @@ def curves(found: Curves) -> str:
             [score],
             f"{'higher' if found.rising else 'lower'} is better; the ring is the model that is kept",
         ),
-        _card("Learning rate", [rate], "over the epochs"),
+        _card(
+            "Learning rate", [rate], "over the epochs", (0.0, max((y for _, y in rate.points), default=1.0))
+        ),
     ]
     held = "".join(card for card in cards if card)
     return f'<div class="grid">{held}</div>' if held else ""

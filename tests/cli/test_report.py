@@ -1,0 +1,39 @@
+"""`suguk report`."""
+
+import json
+from pathlib import Path
+
+from tests.cli.calls import suguk
+
+Tables = tuple[Path, Path]
+
+
+def test_a_page_in_the_run_directory(model: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    ran = suguk("report", model, "--limit", 5, "--examples", 1, "--out", page)
+    assert ran.status == 0, ran.err
+    assert ran.out == ""
+    assert f"the report is {page}" in ran.err
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert not (model / "report.html").exists()
+
+
+def test_the_same_as_data(model: Path, tables: Tables) -> None:
+    ran = suguk("report", model, tables[1], "--json", "--quiet", "--beam", 1, "--examples", 2)
+    assert ran.status == 0, ran.err
+    assert ran.err == ""
+    found = json.loads(ran.out)
+    assert found["quality"]["sources"] == 13
+    assert found["quality"]["search"] == "greedy search"
+    assert not (model / "report.html").exists()
+    assert len(found["examples"]) == 6
+
+
+def test_what_is_impossible_is_refused(model: Path, tmp_path: Path) -> None:
+    ran = suguk("report", model, "--source", "en")
+    assert (ran.status, "found no DATA" in ran.err) == (2, True)
+    bad = tmp_path / "bad.tsv"
+    bad.write_text("abc\tcba\n\tx\n", encoding="utf-8")
+    assert suguk("report", model, bad).status == 2
+    assert suguk("report", model, bad, "--skip-bad", "--json").status == 0
+    assert suguk("report", tmp_path / "nothing").status == 2

@@ -1,0 +1,170 @@
+"""The page: one file, whatever the texts hold."""
+
+import itertools
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from suguk.report import charts, pieces
+from suguk.report.collect import Choices, collect
+from suguk.report.contents import Curves, Report
+from suguk.report.examples import compared
+from suguk.report.page import page
+from suguk.report.sides import bins
+
+VOID = {"meta", "br", "link"}
+
+
+class Checker(HTMLParser):
+    """Every element is closed in order; addresses and text are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href"):
+                self.addresses.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag, attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def report(run: Path) -> Report:
+    return collect(run, choices=Choices(limit=100, examples=50))
+
+
+def checked(text: str) -> Checker:
+    found = Checker()
+    found.feed(text)
+    found.close()
+    assert found.open == []
+    return found
+
+
+def test_the_page_is_whole_and_needs_no_network(report: Report) -> None:
+    text = page(report)
+    found = checked(text)
+    assert found.addresses
+    assert {address.removeprefix("#") for address in found.addresses} <= set(found.ids)
+    assert set(re.findall(r"https?://[^\"' <]+", text)) <= {"http://www.w3.org/2000/svg"}
+    assert text == page(report)
+    assert "NaN" not in text
+
+
+def test_texts_are_shown_and_not_obeyed(report: Report) -> None:
+    text = page(report)
+    found = checked(text)
+    shown = "".join(found.text)
+    assert text.count("</script>") == 1
+    assert "<b>" not in re.sub(r'<div class="tile"><b>|<td class="n"><b>|<li><b>', "", text)
+    sources = {example.source for example in report.examples}
+    for word in ("<b>", "&amp;", '"so"', "שלום", "مرحبا", "안녕", "</script>", "${y}"):
+        assert any(word in source for source in sources)
+        assert word in shown
+    assert "\u202e" not in text
+    assert "‹202E›" in shown
+    assert "odd & <tiny>" in shown
+
+
+def test_an_empty_output_and_one_without_an_end(report: Report) -> None:
+    first = replace(report.examples[0], output="", tokens=(), probabilities=(), finished=False, reference=())
+    text = page(replace(report, examples=(first,)))
+    checked(text)
+    assert text.count('class="nothing"') == 2
+    assert "cut at the maximum length" in text
+
+
+def test_what_there_is_not_is_left_out(report: Report) -> None:
+    blind = tuple(replace(example, attention=None) for example in report.examples)
+    sides = tuple(replace(side, lengths=(), mean_length=None, used=None) for side in report.sides)
+    text = page(
+        replace(
+            report,
+            examples=blind,
+            curves=Curves("", True, (), ()),
+            sides=(sides[0], sides[1]),
+            training_pairs=None,
+            about=replace(report.about, seconds=None, tokens_per_second=None),
+        )
+    )
+    found = checked(text)
+    assert "attention" not in found.ids
+    assert "curves" not in found.ids
+    assert "attention" in checked(page(report)).ids
+
+
+def test_the_surer_the_paler() -> None:
+    shades = [pieces._shade(value) for value in (1.0, 0.95, 0.5, 0.11, 0.0)]
+    assert shades == [0, 0, 5, 8, 9]
+
+
+def test_words_that_are_missing_are_marked() -> None:
+    parts = compared("the black cat sat", "the cat sat down")
+    assert [(part.text, part.matched) for part in parts] == [
+        ("the", True),
+        ("black", False),
+        ("cat sat", True),
+    ]
+    assert all(part.matched for part in compared("Ein Hund", "ein hund", lowercase=True))
+    letters = [(part.text, part.matched) for part in compared("abc", "ac")]
+    assert letters == [("a", True), ("b", False), ("c", True)]
+    assert compared("", "x") == ()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.3, 0.9, [0.2, 0.4, 0.6, 0.8, 1.0]), (5, 5, [5, 6]), (0, 0, [0, 0.2])],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert charts.ticks(low, high)[: len(expected)] == pytest.approx(expected)
+
+
+def test_ticks_hold_the_range() -> None:
+    for low, high in ((0.0013, 0.0021), (-3.2, 7.9), (61.2, 61.3), (1e6, 3e6)):
+        found = charts.ticks(low, high)
+        assert found[0] <= low
+        assert found[-1] >= high
+        assert len(found) <= 8
+
+
+def test_bins_hold_every_value() -> None:
+    values = [*range(1, 90), 1000]
+    found = bins(values)
+    assert sum(one.count for one in found) == len(values)
+    assert (found[0].low, found[-1].high) == (1, 1000)
+    assert all(a.high + 1 == b.low for a, b in itertools.pairwise(found))
+    assert bins([]) == ()
+    assert [(one.low, one.count) for one in bins([3, 3])] == [(3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "–"), (12, "12"), (9_338_240, "9.34 M"), (5136, "5,136"), (1.2e9, "1.2 G")]
+)
+def test_counts_have_three_digits(value: float | None, shown: str) -> None:
+    assert pieces.count(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(None, "–"), (12.3, "12 s"), (1789.8, "30 min"), (5000, "1 h 23 min")]
+)
+def test_durations(seconds: float | None, shown: str) -> None:
+    assert pieces.duration(seconds) == shown
