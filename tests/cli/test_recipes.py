@@ -9,7 +9,7 @@ from suguk import config
 from tests.cli.calls import suguk
 
 VERBS = (
-    "demo", "check", "train", "predict", "score", "align", "rescore", "encode", "evaluate", "export",
+    "demo", "check", "train", "tune", "predict", "score", "align", "rescore", "encode", "evaluate", "report", "export",
     "bench", "recipes",
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ from suguk.cli import (
     rescore,
     score,
     train,
+    tune,
 )
 from suguk.cli.faults import Verbs
 from suguk.cli.train import TrainCommand
@@ -60,6 +61,7 @@ def suguk(
 app.command()(demo.demo)
 app.command(cls=PathsCommand)(check.check)
 app.command(cls=TrainCommand)(train.train)
+app.command(cls=PathsCommand)(tune.tune)
 app.command()(predict.predict)
 app.command()(score.score)
 app.command()(align.align)
