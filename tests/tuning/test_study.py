@@ -210,6 +210,12 @@ def test_a_budget_is_shared_and_kept(place: Path, tmp_path: Path) -> None:
     assert not spent(1.0)._goes_on(0.6, None)
 
 
+def test_a_short_share_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tuner, "run", lambda *_, **__: None)
+    assert "a trial has 5 s" in calls.suguk(*words(place, "short", "--budget", "60s")).err
+    assert "a trial has" not in calls.suguk(*words(place, "long", "--budget", "1h")).err
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

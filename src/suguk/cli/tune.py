@@ -10,6 +10,7 @@ from suguk.cli import streams, values
 from suguk.cli.faults import say
 from suguk.errors import UserError
 
+SHORT = 2  # minutes of a trial
 _UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0}
 
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The study; where there is one, it goes on.")]
@@ -81,6 +82,11 @@ def tune(
     given = config.merge({"data": of_data, "train": {"device": device}}, config.assignments(settings or ()))
     asked = plans.make(given, recipe, space, seed=seed, budget=minutes)
     tuner = begin(out, asked, (lambda _: None) if quiet else say)
+    share = tuner.plan.minutes
+    if share is not None and share < SHORT and not quiet:
+        say(
+            f"warning: a trial has {60 * share:.0f} s, in which little may be learned; a longer --budget gives it more"
+        )
     tuner.run(budget=minutes, trials=trials)
     found = summarise(tuner)
     streams.write_json(found.to_json(), indent=1) if json else streams.write_text(found.text())
