@@ -74,7 +74,7 @@ def make(
         seed=seed,
         minutes=minutes,
         metric=metric_name(config, vocabulary(found.train, config).target),
-        data=fingerprint(config, found.train, found.valid),
+        data=fingerprint(config, found),
     )
 
 
