@@ -48,6 +48,24 @@ def composed(seed: int) -> dict[str, Any]:
 
 
 MODELS |= {f"composed-{seed}": composed(seed) for seed in (1, 2, 3)}
+# What changes a step, in the encoder too.
+MODELS["composed-cells"] = {
+    "cell": "gru",
+    "layers": 1,
+    "layer_norm": True,
+    "zoneout": 0.15,
+    "attention": "scaled-dot",
+    "attention_heads": 2,
+    "attend": "after",
+}
+MODELS["composed-coverage"] = {
+    "cell": "lstm",
+    "layers": 1,
+    "zoneout": 0.15,
+    "zoneout_cell": 0.4,
+    "coverage": True,
+    "attend": "before",
+}
 
 
 def drawn(name: str) -> TrainedModel:
