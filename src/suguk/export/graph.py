@@ -5,13 +5,10 @@ I input, H hidden, G gates, D directions.
 """
 
 import copy
-import logging
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import onnx
-import onnxscript
 import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan_op
@@ -21,6 +18,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
 from suguk.asking import INPUTS
+from suguk.export.translate import quiet, translate
 from suguk.fields import EOS, PAD
 from suguk.kernels import reference
 from suguk.kernels.reference import CellState
@@ -220,29 +218,11 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 @torch.no_grad()
 def traced(model: Seq2Seq | Ensemble) -> onnx.ModelProto:
     """The graph in single precision. All sizes are free; inputs as in `Decoding.forward`, outputs OUTPUTS."""
-    with _quiet():
+    with quiet():
         program = torch.export.export(
             Decoding(model), (_example(),), dynamic_shapes=(_sizes(model.words),), strict=False
         )
-        made = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            custom_translation_table={torch.ops.aten.sym_stride.int: _stride},
-        )
-    assert made is not None
-    found: onnx.ModelProto = made.model_proto
-    return found
-
-
-def _stride(tensor: Any, dim: int) -> Any:
-    """A stride, which ONNX does not know: PyTorch takes it for a size where both are the same number.
-
-    What a loop is given lies row after row, so it is the product of the sizes after it.
-    """
-    return onnxscript.opset18.ReduceProd(onnxscript.opset18.Shape(tensor, start=dim + 1), keepdims=0)
+        return translate(program, INPUTS, OUTPUTS)
 
 
 def _example() -> dict[str, Tensor]:
@@ -285,26 +265,3 @@ def _sizes(words: int) -> dict[str, dict[int, Any]]:
         "choices": {0: dim("W", min=0, max=words)},
     }
     return {name: free.get(name, {}) for name in INPUTS}
-
-
-class _quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb
-    """What PyTorch's exporter warns and logs of is not for our users."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.simplefilter("ignore")
-        # PyTorch's cache of shapes costs more here than it saves: a quarter of the whole time.
-        self.cached = torch._dynamo.config.fake_tensor_cache_enabled
-        torch._dynamo.config.fake_tensor_cache_enabled = False
-        self.loggers = [
-            logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")
-        ]
-        self.levels = [logger.level for logger in self.loggers]
-        for logger in self.loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *fault: object) -> None:
-        torch._dynamo.config.fake_tensor_cache_enabled = self.cached
-        for logger, level in zip(self.loggers, self.levels, strict=True):
-            logger.setLevel(level)
-        super().__exit__(*fault)  # type: ignore[arg-type]

@@ -215,7 +215,7 @@ def sampled(gains: Tensor, step: Tensor, menu: Menu) -> tuple[Tensor, Tensor]:
     least = torch.cat([torch.where(inside, ranked, 2.0), none], dim=2).amin(2, keepdim=True)
     mass = torch.where((chance >= least) | (least > 1), chance, 0.0).cumsum(2)
     draw = menu.draws.index_select(2, step.reshape(1)).to(mass.dtype)
-    word = (mass <= draw * mass.narrow(2, -1, 1)).long().sum(2)
+    word = (mass <= draw * mass[..., -1:]).long().sum(2)
     gain = log_p.gather(2, word.unsqueeze(2)).squeeze(2)
     # As many rows as there are sources, whether there are draws or not.
     every = torch.arange(gains.shape[0], device=gains.device)
