@@ -27,7 +27,11 @@ def translate(
     """The graph, its inputs and outputs called so. Changes the program."""
     for module in _graphs(program.graph_module):
         _rename(module)
-    own: dict[Any, Any] = {aten.sym_stride.int: _stride, aten.rsub.Scalar: _rsub}
+    own: dict[Any, Any] = {
+        aten.sym_stride.int: _stride,
+        aten.rsub.Scalar: _rsub,
+        aten.flatten.using_ints: _flatten,
+    }
     with _whole(_known(program.graph_module, own)):
         made = torch.onnx.export(
             program,
@@ -125,3 +129,12 @@ def _rsub(tensor: Any, other: float) -> Any:
     """other − tensor."""
     op: Any = onnxscript.opset18
     return op.Sub(op.CastLike(op.Constant(value_float=float(other)), tensor), tensor)
+
+
+def _flatten(tensor: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """PyTorch's own translation has no answer where a size is 0."""
+    op: Any = onnxscript.opset18
+    end = end_dim + 1 if end_dim != -1 else len(tensor.shape)
+    joined = op.ReduceProd(op.Shape(tensor, start=start_dim, end=end), keepdims=1)
+    sizes = [op.Shape(tensor, start=0, end=start_dim), joined, op.Shape(tensor, start=end)]
+    return op.Reshape(tensor, op.Concat(*sizes, axis=0), allowzero=1)
