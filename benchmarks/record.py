@@ -77,7 +77,7 @@ class Job(NamedTuple):
 
 
 def train(job: Job) -> None:
-    """The training, unless it is recorded; one that was stopped goes on, with the seconds of its last part only."""
+    """The training, unless it is recorded; one that was stopped goes on. Seconds are those of all its parts."""
     file = job.out / f"{job.called}.json"
     command = job.train()
     if file.exists():
@@ -89,11 +89,19 @@ def train(job: Job) -> None:
         return
     resumed = (job.folder / "model.json").exists()
     _, step = _call(job, ["suguk", "train", "--resume", str(job.folder)] if resumed else command)
-    row = {"name": job.name, "seed": job.seed, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    row = {"name": job.name, "seed": job.seed, "beside": RUNS[job.name].beside}
+    row |= {"date": time.strftime("%Y-%m-%d"), "machine": machine()}
     _write(
         file,
-        {**row, "beside": RUNS[job.name].beside, **step, "command": shlex.join(command), "resumed": resumed},
+        {**row, **step, "command": shlex.join(command), "resumed": resumed, **_last(job.folder)},
     )
+
+
+def _last(folder: Path) -> dict[str, Any]:
+    """Seconds, updates and epochs at the last validation of a run, which ends it."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    last = [record for record in map(json.loads, lines) if record["kind"] == "valid"][-1]
+    return {"seconds": round(last["seconds"], 1), "updates": last["step"], "epochs": round(last["epoch"], 2)}
 
 
 def score(job: Job, on: str) -> None:

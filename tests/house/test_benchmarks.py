@@ -155,6 +155,19 @@ class TestConvert:
         assert "scan-length: left out, there is no" in capsys.readouterr().err
 
 
+def finished(folder: Path) -> None:
+    """What a training that was stopped once leaves for the record."""
+    folder.mkdir()
+    records = (
+        {"kind": "valid", "step": 97, "epoch": 0.7, "seconds": 40.0},
+        {"kind": "valid", "step": 211, "epoch": 1.5, "seconds": 83.41},
+        {"kind": "train", "step": 211},
+    )
+    (folder / "metrics.jsonl").write_text(
+        "".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8"
+    )
+
+
 class TestRecord:
     job = Job("reports", 2, *PLACES)
 
@@ -196,6 +209,7 @@ class TestRecord:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ran: list[list[str]] = []
+        finished(tmp_path / "reports-2")
 
         def call(_: Job, command: list[str]) -> tuple[str, dict[str, Any]]:
             ran.append(command)
@@ -216,18 +230,19 @@ class TestRecord:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job = self.job._replace(out=tmp_path)
-        job.folder.mkdir()
+        finished(job.folder)
         (job.folder / "model.json").touch()
         ran: list[list[str]] = []
 
         def call(_: Job, command: list[str]) -> tuple[str, dict[str, Any]]:
             ran.append(command)
-            return "", {}
+            return "", {"seconds": 1.0}
 
         monkeypatch.setattr(record, "_call", call)
         record.train(job)
         assert ran == [["suguk", "train", "--resume", str(job.folder)]]
-        assert json.loads((tmp_path / "reports-2.json").read_text(encoding="utf-8"))["resumed"] is True
+        row = json.loads((tmp_path / "reports-2.json").read_text(encoding="utf-8"))
+        assert (row["resumed"], row["seconds"], row["updates"], row["epochs"]) == (True, 83.4, 211, 1.5)
 
     def test_seconds_memory_and_faults_of_a_command(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
