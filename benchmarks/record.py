@@ -1,164 +1,190 @@
-"""Run a recorded training from the command line that a user would type, and write its row.
+"""Run recorded trainings from the command line that a user would type, score them, and make a table.
 
-    python benchmarks/record.py --data DIR --out runs/bench multi30k-small cmudict-chars
-    python benchmarks/record.py --list
+    python -m benchmarks.convert DATA build/data
+    python -m benchmarks.record --data DATA --seeds 1 2 3 cmudict g2p-eng_us
+    python -m benchmarks.record --data DATA --seeds 1 2 3 --on test cmudict g2p-eng_us
+    python -m benchmarks.record --table
+    python -m benchmarks.record --list
 
-DIR holds the data sets by name (multi30k/train.en, cmudict/train.tsv, …). Every run leaves its log, its scores as JSON
-and its commands in OUT/NAME.json; the table in RESULTS.md is made of these.
+DATA holds the data sets by name (multi30k/train.en, cmudict/train.tsv, …), build/data what convert.py made of
+them; runs.py says what is trained. Scores are of the validation data, on which settings are chosen, unless
+`--on test` asks for the test data. What is finished is not done again, and a training that was stopped goes on.
+OUT gets, for every run and seed, NAME-SEED.json with the command, seconds and peak memory of the training,
+NAME-SEED.valid.json and NAME-SEED.test.json with the scores, and a log; the table in RESULTS.md is made of these.
+`--minutes 1` tries a definition; give it an OUT of its own.
 """
 
 import argparse
 import json
 import os
 import platform
+import shlex
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.runs import MADE, RUNS
 
-class Run(NamedTuple):
-    """What is trained, with which settings, and what it is tested on; files are relative to the data folder."""
-
-    train: tuple[str, ...]
-    valid: tuple[str, ...]
-    test: tuple[str, ...]
-    recipe: str | None
-    settings: tuple[str, ...]
-    evaluate: tuple[str, ...] = ()
+SHOWN = ("bleu", "chrf", "exact", "wer", "per")
 
 
-def _multi30k(recipe: str, *settings: str) -> Run:
-    return Run(
-        ("multi30k/train.en", "multi30k/train.de"),
-        ("multi30k/val.en", "multi30k/val.de"),
-        ("multi30k/test_2016_flickr.en", "multi30k/test_2016_flickr.de"),
-        recipe,
-        ("data.lowercase=true", *settings),
-        ("--lowercase",),
+class Job(NamedTuple):
+    """One run with one seed. data, made: folders of the data; minutes: a time budget in place of the run's own."""
+
+    name: str
+    seed: int
+    data: Path
+    made: Path
+    out: Path
+    minutes: float | None = None
+
+    @property
+    def called(self) -> str:
+        return f"{self.name}-{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return self.out / self.called
+
+    def files(self, names: Iterable[str]) -> list[str]:
+        return [
+            str(self.made / name.removeprefix(MADE) if name.startswith(MADE) else self.data / name)
+            for name in names
+        ]
+
+    def train(self) -> list[str]:
+        """The training, as typed."""
+        run = RUNS[self.name]
+        command = ["suguk", "train", *self.files(run.train), "--valid", *self.files(run.valid), *run.read]
+        command += ["--also", ",".join(self.files(run.also))] if run.also else []
+        command += ["--recipe", run.recipe] if run.recipe else []
+        budget = () if self.minutes is None else (f"train.minutes={self.minutes:g}",)
+        # The rows are of the trained weights, and of the memory that training takes: no export in eight bits.
+        for setting in (*run.settings, *budget, "train.export=false"):
+            command += ["--set", setting]
+        return [*command, "--seed", str(self.seed), "--out", str(self.folder)]
+
+    def evaluate(self, on: str) -> list[str]:
+        """The scoring of `on`, "valid" or "test", as typed."""
+        run = RUNS[self.name]
+        files = self.files(run.test if on == "test" else run.valid)
+        options = (*run.read, *run.evaluate, "--engine", "torch", "--json")
+        return ["suguk", "evaluate", str(self.folder), *files, *options]
+
+
+def train(job: Job) -> None:
+    """The training, unless it is recorded; one that was stopped goes on. Seconds are those of all its parts."""
+    file = job.out / f"{job.called}.json"
+    command = job.train()
+    if file.exists():
+        recorded = json.loads(file.read_text(encoding="utf-8"))["command"]
+        if recorded != shlex.join(command):
+            raise SystemExit(
+                f"{job.called}: recorded with another command:\n  {recorded}\ngive another --out"
+            )
+        return
+    resumed = (job.folder / "model.json").exists()
+    _, step = _call(job, ["suguk", "train", "--resume", str(job.folder)] if resumed else command)
+    row = {"name": job.name, "seed": job.seed, "beside": RUNS[job.name].beside}
+    row |= {"date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    _write(
+        file,
+        {**row, **step, "command": shlex.join(command), "resumed": resumed, **_last(job.folder)},
     )
 
 
-def _table(name: str, recipe: str | None, *settings: str) -> Run:
-    return Run((f"{name}/train.tsv",), (f"{name}/valid.tsv",), (f"{name}/test.tsv",), recipe, settings)
+def _last(folder: Path) -> dict[str, Any]:
+    """Seconds, updates and epochs at the last validation of a run, which ends it."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    last = [record for record in map(json.loads, lines) if record["kind"] == "valid"][-1]
+    return {"seconds": round(last["seconds"], 1), "updates": last["step"], "epochs": round(last["epoch"], 2)}
 
 
-def _on_validation(run: Run) -> Run:
-    return run._replace(test=run.valid)
-
-
-# Sizes and vocabularies scaled down to 29,000 pairs, and little time spent on validation; all else is the paper's.
-PAPER = (
-    "model.hidden=256", "train.minutes=10", "train.epochs=1000", "train.batch_tokens=1024", "train.early_stopping=0",
-    "train.valid_samples=100", "train.valid_every=2", "source.vocab_size=8000", "target.vocab_size=8000",
-    "predict.max_length=60",
-)  # fmt: skip
-BOOK = str(Path(__file__).with_name("book.toml"))
-VARIANTS = {
-    "plain": (),
-    "reversed": ("model.reverse_source=true",),
-    "reversed-peeky": ("model.reverse_source=true", "model.context=every-step"),
-    "attention": ("model.attention=dot",),
-}
-
-PRECISION: dict[str, Callable[..., Run]] = {
-    "multi30k": partial(_multi30k, "small", "train.epochs=5", "train.schedule=linear"),
-    "cmudict": partial(_table, "cmudict", "chars", "train.epochs=3", "train.schedule=linear"),
-}
-RUNS: dict[str, Run] = {
-    "multi30k-small": _multi30k("small", "train.minutes=30"),
-    "cmudict-chars": _table("cmudict", "chars", "train.minutes=30"),
-    **{
-        f"addition-{name}": _table("addition", BOOK, "train.epochs=25", *more)
-        for name, more in VARIANTS.items()
-    },
-    **{f"date-{name}": _table("date", BOOK, "train.epochs=10", *more) for name, more in VARIANTS.items()},
-    "multi30k-sutskever2014": _multi30k("sutskever2014", *PAPER, "model.embedding=256"),
-    "multi30k-cho2014": _multi30k("cho2014", *PAPER, "model.readout_size=128"),
-    "multi30k-bahdanau2014": _multi30k(
-        "bahdanau2014", *PAPER, "model.embedding=256", "model.readout_size=128"
-    ),
-    "multi30k-luong2015": _multi30k("luong2015", *PAPER, "model.embedding=256"),
-    "multi30k-luong2015-local-p": _multi30k("luong2015-local-p", *PAPER, "model.embedding=256"),
-    # Is bfloat16 harmless? The same few epochs in both, three seeds each, scored on validation: it decides something.
-    **{
-        f"precision-{task}-{precision}-{seed}": _on_validation(
-            make(f"train.precision={precision}", f"train.seed={seed}")
+def score(job: Job, on: str) -> None:
+    """The scores of `on`, unless they are recorded."""
+    file = job.out / f"{job.called}.{on}.json"
+    if not file.exists():
+        printed, step = _call(job, job.evaluate(on))
+        _write(
+            file, {"name": job.name, "seed": job.seed, "on": on, **step, "evaluation": json.loads(printed)}
         )
-        for task, make in PRECISION.items()
-        for precision in ("bf16", "fp32")
-        for seed in (1, 2, 3)
-    },
-}
 
 
-def commands(name: str, data: Path, out: Path) -> Iterator[list[str]]:
-    """The training and the evaluation, as typed."""
-    run = RUNS[name]
-
-    def files(names: tuple[str, ...]) -> list[str]:
-        return [str(data / file) for file in names]
-
-    train = ["suguk", "train", *files(run.train), "--valid", *files(run.valid)]
-    train += ["--recipe", run.recipe] if run.recipe else []
-    for setting in run.settings:
-        train += ["--set", setting]
-    # The rows are of the trained weights, and of the memory that training takes: no export in eight bits.
-    yield [*train, "--set", "train.export=false", "--out", str(out / name)]
-    yield [
-        "suguk",
-        "evaluate",
-        str(out / name),
-        *files(run.test),
-        *run.evaluate,
-        "--engine",
-        "torch",
-        "--json",
-    ]
-
-
-def execute(name: str, data: Path, out: Path) -> dict[str, Any]:
-    """Both commands; seconds, peak memory and scores."""
-    out.mkdir(parents=True, exist_ok=True)
-    row: dict[str, Any] = {"name": name, "date": time.strftime("%Y-%m-%d"), "machine": machine(), "steps": []}
-    for command in commands(name, data, out):
-        print("$", " ".join(command), file=sys.stderr, flush=True)
-        began = time.monotonic()
-        with (out / f"{name}.log").open("a", encoding="utf-8") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=log, text=True
-            )
-            assert child.stdout is not None
+def _call(job: Job, command: list[str]) -> tuple[str, dict[str, Any]]:
+    """What the command printed; the command, its seconds and its peak memory. Leaves where it fails."""
+    job.out.mkdir(parents=True, exist_ok=True)
+    log = job.out / f"{job.called}.log"
+    print("$", shlex.join(command), file=sys.stderr, flush=True)
+    began = time.monotonic()
+    with log.open("a", encoding="utf-8") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        assert child.stdout is not None
+        with child.stdout:
             printed = child.stdout.read()
-            _, status, used = os.wait4(child.pid, 0)  # the peak of this process, not of all so far
-            child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise SystemExit(f"{name}: exit status {child.returncode}, see {out / f'{name}.log'}")
-        step = {"command": " ".join(command), "seconds": round(time.monotonic() - began, 1)}
-        row["steps"].append({**step, "peak_memory_mb": round(used.ru_maxrss / 1024)})
-    row["peak_memory_mb"] = max(step["peak_memory_mb"] for step in row["steps"])
-    row["evaluation"] = json.loads(printed)
-    (out / f"{name}.json").write_text(json.dumps(row, ensure_ascii=False, indent=1), encoding="utf-8")
-    return row
+        _, status, used = os.wait4(child.pid, 0)  # the peak of this process, not of all so far
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{job.called}: exit status {child.returncode}, see {log}")
+    seconds = round(time.monotonic() - began, 1)
+    peak = round(used.ru_maxrss / 1024)
+    return printed, {"command": shlex.join(command), "seconds": seconds, "peak_memory_mb": peak}
+
+
+def _write(file: Path, row: dict[str, Any]) -> None:
+    """Whole or not at all: a row that is there is taken for finished."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(json.dumps(row, ensure_ascii=False, indent=1), encoding="utf-8")
+    part.replace(file)
 
 
 def table(out: Path) -> Iterator[str]:
-    """Every recorded run as a row of Markdown."""
-    shown = ("bleu", "chrf", "exact", "per")
-    yield "| run | training, s | evaluation, s | peak MB | " + " | ".join(shown) + " | perplexity |"
-    yield "|---" * (5 + len(shown)) + "|"
-    for file in sorted(out.glob("*.json")):
-        row = json.loads(file.read_text(encoding="utf-8"))
-        seconds = [f"{step['seconds']:.0f}" for step in row["steps"]]
-        found = row["evaluation"]
-        scores = [
-            f"{found['scores'][name]['score']:.2f}" if name in found["scores"] else "" for name in shown
-        ]
-        cells = [row["name"], *seconds, str(row["peak_memory_mb"]), *scores, f"{found['perplexity']:.2f}"]
-        yield "| " + " | ".join(cells) + " |"
+    """A row of Markdown for each recorded run and data scored: means over its seeds (least–greatest)."""
+    yield (
+        "| run | scored on | seeds | training, min | evaluation, s | peak MB | "
+        + " | ".join((*SHOWN, "perplexity", "beside"))
+        + " |"
+    )
+    yield "|---" * (8 + len(SHOWN)) + "|"
+    trained = {
+        (row["name"], row["seed"]): row
+        for row in _read(path for path in out.glob("*.json") if path.suffixes == [".json"])
+    }
+    scored = _read(path for on in ("valid", "test") for path in out.glob(f"*.{on}.json"))
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in sorted(scored, key=lambda row: (row["name"], row["on"] == "test", row["seed"])):
+        groups.setdefault((row["name"], row["on"]), []).append(row)
+    for (name, on), rows in groups.items():
+        yield "| " + " | ".join(_cells(name, on, rows, [trained[name, row["seed"]] for row in rows])) + " |"
+
+
+def _cells(name: str, on: str, rows: list[dict[str, Any]], trained: list[dict[str, Any]]) -> Iterator[str]:
+    yield from (name, on, " ".join(str(row["seed"]) for row in rows))
+    yield spread([row["seconds"] / 60 for row in trained], 1)
+    yield spread([row["seconds"] for row in rows], 0)
+    yield f"{max(row['peak_memory_mb'] for row in (*trained, *rows)):,}"
+    found = [row["evaluation"] for row in rows]
+    for metric in SHOWN:
+        yield spread([one["scores"][metric]["score"] for one in found if metric in one["scores"]], 2)
+    yield spread([one["perplexity"] for one in found if one["perplexity"] is not None], 2)
+    yield trained[0]["beside"]
+
+
+def spread(values: list[float], digits: int) -> str:
+    """`mean (least–greatest)`; of one value the value, of none nothing."""
+    if len(values) < 2:
+        return "".join(f"{value:.{digits}f}" for value in values)
+    mean = statistics.fmean(values)
+    return f"{mean:.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def _read(files: Iterable[Path]) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
 def machine() -> str:
@@ -180,7 +206,11 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", help="runs (default: all)")
     parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--made", type=Path, default=Path("build/data"), help="what convert.py wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N")
+    parser.add_argument("--on", choices=("valid", "test"), default="valid", help="what is scored")
+    parser.add_argument("--minutes", type=float, help="time budget in place of the run's own")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     parser.add_argument(
         "--table", action="store_true", help="print what was recorded in OUT as a table and stop"
@@ -189,14 +219,17 @@ def main() -> None:
     if arguments.table:
         print(*table(arguments.out), sep="\n")
         return
-    for name in arguments.names or RUNS:
+    for name in arguments.names:
         if name not in RUNS:
             parser.error(f"unknown run {name!r}; known: {', '.join(RUNS)}")
-        if arguments.list:
-            print(*(" ".join(command) for command in commands(name, arguments.data, arguments.out)), sep="\n")
-        else:
-            row = execute(name, arguments.data, arguments.out)
-            print(json.dumps({key: row[key] for key in ("name", "steps", "peak_memory_mb")}))
+    for name in arguments.names or RUNS:
+        for seed in arguments.seeds:
+            job = Job(name, seed, arguments.data, arguments.made, arguments.out, arguments.minutes)
+            if arguments.list:
+                print(shlex.join(job.train()), shlex.join(job.evaluate(arguments.on)), sep="\n")
+            else:
+                train(job)
+                score(job, arguments.on)
 
 
 if __name__ == "__main__":
