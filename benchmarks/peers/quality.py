@@ -110,7 +110,7 @@ def ours(plan: Plan, recipe: str, wanted: float) -> Found:
         str(out / "model"),
     ]
     settings = ("epochs=1000", f"minutes={plan.minutes}", "valid_metric=chrf", "valid_samples=100000")
-    for setting in (*settings, "valid_every=0.5", "early_stopping=0", "device=cpu"):
+    for setting in (*settings, "early_stopping=0", "device=cpu"):
         command += ["--set", f"train.{setting}"]
     began = time.monotonic()
     with (out / "log.txt").open("w", encoding="utf-8") as log:
