@@ -260,7 +260,7 @@ class TextPredictor(ABC):
         words = self.target.size if copies is None else self.target.size + source.shape[1]
         given = asking.search(source, limits, options, seats, words)
         if copies is not None:
-            given["copies"] = copies
+            given[asking.COPIES] = copies
         if any(one.prefix for one in asked):
             given["prefix"] = asking.prefixes([one.prefix for one in asked])
         if any(one.banned for one in asked):

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from suguk import asking
 from suguk.answers import Forced, Found, TextPredictor
 from suguk.asking import Given, Ids, Reals
 from suguk.config import Config
@@ -36,7 +37,7 @@ class TorchPredictor(TextPredictor, Generic[M]):
         with _Answering(self.model):
             asked = {name: torch.from_numpy(array).to(self.device) for name, array in given.items()}
             real = asked["source"] != PAD
-            memory = self.model.encode(asked["source"], real.sum(1), asked.get("copies"))
+            memory = self.model.encode(asked["source"], real.sum(1), asked.get(asking.COPIES))
             found = search(
                 self.model,
                 memory,

@@ -185,7 +185,7 @@ def test_scheduled_sampling_may_feed_a_copied_word() -> None:
 def test_a_copied_word_without_attention_has_a_finite_loss() -> None:
     """In single precision a weight may be 0 though the word stands there."""
     weights = torch.tensor([[[1.0, 0.0]]])
-    switch = torch.zeros(1, 1, requires_grad=True)
+    switch = torch.zeros(1, 1)
     mass = copied(switch, weights, torch.tensor([[4, V + 1]]), torch.tensor([[V + 1]]))
     assert 0 < float(mass) < 1e-20
     assert float(copied(switch, weights, torch.tensor([[4, V + 1]]), torch.tensor([[5]]))) == 0.0

@@ -68,6 +68,10 @@ class Ensemble(nn.Module):
     def words(self) -> int:
         return self.models()[0].words
 
+    @property
+    def copies(self) -> bool:
+        return self.models()[0].copies
+
 
 def _mean(log_probs: Sequence[Tensor]) -> Tensor:
     """Of probabilities, given and returned as their logarithms."""

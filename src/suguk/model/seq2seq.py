@@ -106,6 +106,11 @@ class Seq2Seq(nn.Module):
         """V: in the target's vocabulary."""
         return len(self.head.bias)
 
+    @property
+    def copies(self) -> bool:
+        """Whether outputs may hold words of the source that the vocabulary lacks."""
+        return self.decoder.switch is not None
+
     def loss(
         self,
         source: Tensor,

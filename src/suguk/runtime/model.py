@@ -66,7 +66,7 @@ class OnnxModel(TextPredictor):
         del lengths  # the graph counts what is not padding
         given = asking.forced(source, target, (target != PAD).sum(1), attention=attention)
         if copies is not None:
-            given["copies"] = copies
+            given[asking.COPIES] = copies
         scores, weights = self.session.run(("token_scores", "attention"), given)
         return Forced(scores[:, 0], weights[:, 0])
 
@@ -74,7 +74,7 @@ class OnnxModel(TextPredictor):
         """The search stopped before its first step."""
         given = asking.plain(source, np.zeros(len(source), np.int64), 1, 1)
         if self.copier is not None:
-            given["copies"] = np.zeros_like(source)
+            given[asking.COPIES] = np.zeros_like(source)
         context, mean = self.session.run(("context", "mean_state"), given)
         return context, mean
 
