@@ -94,7 +94,7 @@ def _sections(
             initial=tuple(tuple(leaves[id(part)] for part in layer) for layer in memory.initial),
         )
         yield time.perf_counter()
-        readouts, _ = model.force(cut, target)
+        readouts, *_ = model.force(cut, target)
         yield time.perf_counter()
         leaf = readouts.detach().requires_grad_()
         loss = model.head.loss(leaf[real], target[real], label_smoothing=config.label_smoothing)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from suguk import agreement, asking
 from suguk.asking import Given, Ids, Reals, Tokens
 from suguk.config import Config, PredictConfig
+from suguk.copying import Copied, copier
 from suguk.errors import UserError
 from suguk.fields import UNK, TextField
 from suguk.predictor import (
@@ -60,6 +61,7 @@ class TextPredictor(ABC):
 
     def __init__(self, config: Config, source: TextField, target: TextField) -> None:
         self.config, self.source, self.target = config, source, target
+        self.copier = copier(config, source, target)
 
     @property
     def attends(self) -> bool:
@@ -75,10 +77,13 @@ class TextPredictor(ABC):
         """source: [B, S] ids, padded. The context vectors and the means of the encoder's states, [B, C] each."""
 
     @abstractmethod
-    def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
+    def _force(
+        self, source: Ids, lengths: Ids, target: Ids, copies: Ids | None, *, attention: bool
+    ) -> Forced:
         """source: [B, S] ids, padded; lengths: [B]; target: [B, T] ids ending in `<eos>`, padded.
 
-        attention: whether the weights are wanted; else they may be of no steps.
+        copies: [B, S] where the model copies, see `copying`; attention: whether the weights are wanted, else they may
+        be of no steps.
         """
 
     def predict(
@@ -140,9 +145,10 @@ class TextPredictor(ABC):
         """Forced decoding: log p(target | source), token by token (Cho 2014 §3.1 ranks phrase pairs by it)."""
         scores: dict[int, Score] = {}
         for rows, wanted, forced in self._forced(sources, targets, attention=False):
-            for i, ids, values in zip(rows.places, wanted, forced.log_probs, strict=True):
+            for i, source, ids, values in zip(rows.places, rows.ids, wanted, forced.log_probs, strict=True):
                 token_scores = tuple(values[: len(ids)].tolist())
-                scores[i] = Score(float(sum(token_scores)), tuple(self.target.tokens(ids)), token_scores)
+                tokens = self._tokens(ids, source, sources[i])
+                scores[i] = Score(float(sum(token_scores)), tokens, token_scores)
         return [scores[i] for i in range(len(sources))]
 
     def attend(self, sources: Sequence[str], targets: Sequence[str]) -> list[Attention]:
@@ -153,23 +159,26 @@ class TextPredictor(ABC):
             for i, source, target, weights in zip(rows.places, rows.ids, wanted, forced.weights, strict=True):
                 found[i] = Attention(
                     source_tokens=tuple(self.source.tokens(source)),
-                    target_tokens=tuple(self.target.tokens(target)),
+                    target_tokens=self._tokens(target, source, sources[i]),
                     weights=weights[: len(target), : len(source)],
                 )
         return [found[i] for i in range(len(sources))]
 
     def _forced(
         self, sources: Sequence[str], targets: Sequence[str], *, attention: bool
-    ) -> Iterator[tuple[_Rows, list[NDArray[np.int32]], Forced]]:
+    ) -> Iterator[tuple[_Rows, list[list[int]], Forced]]:
         """Batches of sources, the ids of their targets, and what the model says of them."""
         if len(sources) != len(targets):
             raise UserError(f"as many targets as sources are needed, found {len(targets)} and {len(sources)}")
         source_ids, target_ids = self._encode(sources), self.target.encode_batch(targets)
         longest = [max(len(a), len(b)) for a, b in zip(source_ids, target_ids, strict=True)]
         for rows in _batches(source_ids, longest, self.config.predict.batch_tokens):
-            wanted = [target_ids[i] for i in rows.places]
-            given = *self.source.collate(rows.ids), self.target.collate(wanted)[0]
-            yield rows, wanted, self._force(*given, attention=attention)
+            source, lengths = self.source.collate(rows.ids)
+            (target, sizes), copies = self.target.collate([target_ids[i] for i in rows.places]), None
+            if self.copier is not None:
+                copies, target = Copied(self.copier, sources, targets)(source, target, rows.places)
+            wanted = [row[:size].tolist() for row, size in zip(target, sizes, strict=True)]
+            yield rows, wanted, self._force(source, lengths, target, copies, attention=attention)
 
     def encode(self, sources: Sequence[str], *, mean: bool = False) -> Reals:
         """A vector of each source [N, C]: the context, the encoder's last state (Cho 2014, Sutskever 2014).
@@ -232,19 +241,26 @@ class TextPredictor(ABC):
         attention: bool,
     ) -> Iterator[Prediction]:
         source, lengths = self.source.collate(rows.ids)
-        found = self._found(source, np.minimum(10 * lengths + 50, options.max_length), asked, options)
+        copies = None if self.copier is None else self.copier.copies(source, texts)
+        limits = np.minimum(10 * lengths + 50, options.max_length)
+        found = self._found(source, copies, limits, asked, options)
         weights = [
-            self._weights(source, lengths, found, rank, options, attention)
+            self._weights(source, lengths, copies, found, rank, options, attention)
             for rank in range(found.tokens.shape[1])
         ]
         for b, (text, ids) in enumerate(zip(texts, rows.ids, strict=True)):
             row = Found(*(part[b] for part in found))
             yield self._prediction(text, ids, row, [of.get(b) for of in weights], options, attention)
 
-    def _found(self, source: Ids, limits: Ids, asked: list[Tokens], options: PredictConfig) -> Found:
+    def _found(
+        self, source: Ids, copies: Ids | None, limits: Ids, asked: list[Tokens], options: PredictConfig
+    ) -> Found:
         """All hypotheses. Groups are searched one after the other: what one says at a step costs those after it."""
         seats = options.beam // options.groups
-        given = asking.search(source, limits, options, seats, self.target.size)
+        words = self.target.size if copies is None else self.target.size + source.shape[1]
+        given = asking.search(source, limits, options, seats, words)
+        if copies is not None:
+            given[asking.COPIES] = copies
         if any(one.prefix for one in asked):
             given["prefix"] = asking.prefixes([one.prefix for one in asked])
         if any(one.banned for one in asked):
@@ -267,6 +283,7 @@ class TextPredictor(ABC):
         self,
         source: Ids,
         lengths: Ids,
+        copies: Ids | None,
         found: Found,
         rank: int,
         options: PredictConfig,
@@ -285,7 +302,9 @@ class TextPredictor(ABC):
         if not len(places):
             return {}
         longest = max(int(found.lengths[places, rank].max()), 1)
-        forced = self._force(source[places], lengths[places], tokens[places, :longest], attention=True)
+        held = None if copies is None else copies[places]
+        target = tokens[places, :longest]
+        forced = self._force(source[places], lengths[places], target, held, attention=True)
         return dict(zip(places.tolist(), forced.weights, strict=True))
 
     def _replaces(self, options: PredictConfig) -> bool:
@@ -306,7 +325,7 @@ class TextPredictor(ABC):
         for rank in range(len(found.scores)):
             if (len(n_best) == options.n_best and not every) or found.log_probs[rank] == -np.inf:
                 break
-            hypothesis = self._hypothesis(found, rank, text, weights[rank])
+            hypothesis = self._hypothesis(found, rank, text, source_ids, weights[rank])
             # Of two tokenisations of one text the better one stays; samples are all kept, equal ones too.
             n_best.setdefault(rank if options.sample else hypothesis.output, (rank, hypothesis))
         listed = list(n_best.values())
@@ -318,7 +337,7 @@ class TextPredictor(ABC):
             length = int(found.lengths[first])
             shown = Attention(
                 source_tokens=tuple(self.source.tokens(source_ids)),
-                target_tokens=tuple(self.target.tokens(found.tokens[first, :length].tolist())),
+                target_tokens=self._tokens(found.tokens[first, :length].tolist(), source_ids, text),
                 weights=looked[:length, : len(source_ids)],
             )
         return Prediction(
@@ -328,33 +347,42 @@ class TextPredictor(ABC):
             attention=shown,
         )
 
-    def _hypothesis(self, found: Found, rank: int, source: str, weights: Reals | None) -> Hypothesis:
+    def _hypothesis(
+        self, found: Found, rank: int, source: str, source_ids: NDArray[np.int32], weights: Reals | None
+    ) -> Hypothesis:
         finished = bool(found.finished[rank])
         length = int(found.lengths[rank])
         ids = found.tokens[rank, :length].tolist()
         words = ids[:-1] if finished else ids
+        pieces = self._pieces(words, source_ids, source)
+        if weights is not None:
+            pieces = self._replaced(words, pieces, source, weights)
         return Hypothesis(
-            output=self.target.decode(words) if weights is None else self._replaced(words, source, weights),
+            output=self.target.join(pieces),
             score=float(found.scores[rank]),
             log_prob=float(found.log_probs[rank]),
-            tokens=tuple(self.target.tokens(words)),
+            tokens=self._tokens(words, source_ids, source),
             token_scores=tuple(found.token_scores[rank, :length].tolist()),
             finished=finished,
         )
 
-    def _replaced(self, words: list[int], source: str, weights: Reals) -> str:
+    def _pieces(self, ids: Sequence[int], source: NDArray[np.int32], text: str) -> list[str]:
+        """Vocabulary entries of a target; where the model copies, the source's own pieces too."""
+        return self.target.pieces(ids) if self.copier is None else self.copier.pieces(ids, source, text)
+
+    def _tokens(self, ids: Sequence[int], source: NDArray[np.int32], text: str) -> tuple[str, ...]:
+        return tuple(self.target.shown(self._pieces(ids, source, text)))
+
+    def _replaced(self, words: list[int], pieces: list[str], source: str, weights: Reals) -> list[str]:
         """Unknown words by the most attended source word (Luong 2015 §4, after Jean 2015)."""
         originals = self.source.split(source)
         if UNK not in words or not originals:
-            return self.target.decode(words)
+            return pieces
         looked_at = weights[: len(words), : len(originals)].argmax(-1).tolist()
-        pieces = self.target.pieces(words)
-        return self.target.join(
-            [
-                originals[at] if word == UNK else piece
-                for word, at, piece in zip(words, looked_at, pieces, strict=True)
-            ]
-        )
+        return [
+            originals[at] if word == UNK else piece
+            for word, at, piece in zip(words, looked_at, pieces, strict=True)
+        ]
 
 
 def _batches(ids: Sequence[Any], costs: Sequence[int], budget: int) -> Iterator[_Rows]:

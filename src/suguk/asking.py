@@ -28,6 +28,7 @@ INPUTS = (
     "source", "limits", "frame", "trace", "prefix", "alpha", "offset", "beta", "shortest", "banned", "required",
     "repeat", "others", "diversity", "draws", "choices", "top_p", "temperature",
 )  # fmt: skip
+COPIES = "copies"  # an input more, of models that copy
 
 
 class Tokens(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from suguk import asking
 from suguk.answers import Forced, Found, TextPredictor
 from suguk.asking import Given, Ids, Reals
 from suguk.config import Config
@@ -36,7 +37,7 @@ class TorchPredictor(TextPredictor, Generic[M]):
         with _Answering(self.model):
             asked = {name: torch.from_numpy(array).to(self.device) for name, array in given.items()}
             real = asked["source"] != PAD
-            memory = self.model.encode(asked["source"], real.sum(1))
+            memory = self.model.encode(asked["source"], real.sum(1), asked.get(asking.COPIES))
             found = search(
                 self.model,
                 memory,
@@ -62,10 +63,13 @@ class TorchPredictor(TextPredictor, Generic[M]):
             last, mean = self.model.contexts(memory)
             return last.float().cpu().numpy(), mean.float().cpu().numpy()
 
-    def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
+    def _force(
+        self, source: Ids, lengths: Ids, target: Ids, copies: Ids | None, *, attention: bool
+    ) -> Forced:
         del attention  # comes with the rest
+        more = () if copies is None else (copies,)
         with _Answering(self.model):
-            found = self.model.log_probs(*self._here(source, lengths, target))
+            found = self.model.log_probs(*self._here(source, lengths, target, *more))
             return Forced(*(part.float().cpu().numpy() for part in found))
 
     def _here(self, *arrays: Ids) -> tuple[torch.Tensor, ...]:
@@ -100,6 +104,12 @@ class TrainedEnsemble(TorchPredictor[Ensemble]):
                         where="ensemble",
                         hint="train them on the same data, with other seeds or settings",
                     )
+        if len({one.config.model.copying for one in models}) > 1:
+            raise UserError(
+                "some of the models copy from the source and some do not",
+                where="ensemble",
+                hint="take models with the same model.copying",
+            )
         config = first.config
         for blind in (one.config.model for one in models if not one.attends):
             config = config.model_copy(update={"model": blind})

@@ -66,12 +66,14 @@ MODELS["composed-coverage"] = {
     "coverage": True,
     "attend": "before",
 }
+COPYING = {"copying": True, "attention": "general", "bridge": "linear"}
 
 
 def drawn(name: str) -> TrainedModel:
     """With weights that make outputs end, and differ."""
-    sizes: dict[str, Any] = {"hidden": 8, "embedding": 6, "readout_size": 7, **MODELS[name]}
-    recipe = "small" if name.startswith("composed") else name
+    more = COPYING if name == "copying" else MODELS[name]
+    sizes: dict[str, Any] = {"hidden": 8, "embedding": 6, "readout_size": 7, **more}
+    recipe = "small" if name.startswith("composed") or name == "copying" else name
     plain = config.load(recipe, {"predict": {"beam": 4, "max_length": 9}})
     if plain.model.readout_rank is not None:
         sizes.setdefault("readout_rank", 5)
@@ -89,6 +91,8 @@ def drawn(name: str) -> TrainedModel:
     with torch.no_grad():
         model.head.bias[:4] = 0
         model.head.bias[EOS] = 1
+        if model.decoder.switch is not None:
+            model.decoder.switch.w_p.bias.fill_(-3)
     return TrainedModel(settings, field, field, model)
 
 

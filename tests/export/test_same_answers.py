@@ -58,7 +58,9 @@ def test_an_exported_model(name: str, pairs: Pairs) -> None:
     in_eight_bits(*pairs(name, single=False))
 
 
-def in_single_precision(trained: TrainedModel | TrainedEnsemble, exported: OnnxModel) -> None:
+def in_single_precision(
+    trained: TrainedModel | TrainedEnsemble, exported: OnnxModel, lines: list[str] = LINES
+) -> None:
     """Outputs, scores and attention are those of PyTorch."""
     assert isinstance(exported, Predictor)
     base = trained.config.predict
@@ -71,7 +73,7 @@ def in_single_precision(trained: TrainedModel | TrainedEnsemble, exported: OnnxM
     ):
         options = type(base).model_validate(base.model_dump() | given)
         for found, wanted in zip(
-            exported.predict(LINES, options), trained.predict(LINES, options), strict=True
+            exported.predict(lines, options), trained.predict(lines, options), strict=True
         ):
             same(found, wanted)
     for given in MENU:
@@ -80,41 +82,51 @@ def in_single_precision(trained: TrainedModel | TrainedEnsemble, exported: OnnxM
         if given.get("coverage_penalty") and not trained.attends:
             continue
         options = type(base).model_validate(base.model_dump() | given)
-        both = [model.predict(LINES, options, constraints=asked) for model in (exported, trained)]
+        both = [model.predict(lines, options, constraints=asked) for model in (exported, trained)]
         for found, wanted in zip(*both, strict=True):
             same(found, wanted)
     for mean in (False, True):
         np.testing.assert_allclose(
-            exported.encode(LINES, mean=mean), trained.encode(LINES, mean=mean), atol=1e-5
+            exported.encode(lines, mean=mean), trained.encode(lines, mean=mean), atol=1e-5
         )
-    targets = LINES[3:] + LINES[:3]
-    for one, other in zip(exported.score(LINES, targets), trained.score(LINES, targets), strict=True):
+    targets = lines[3:] + lines[:3]
+    for one, other in zip(exported.score(lines, targets), trained.score(lines, targets), strict=True):
         assert one.tokens == other.tokens
         assert one.token_scores == pytest.approx(other.token_scores, abs=1e-4)
     if trained.attends:
-        both = [model.predict(LINES, attention=True) for model in (exported, trained)]
+        both = [model.predict(lines, attention=True) for model in (exported, trained)]
         for found, wanted in zip(*both, strict=True):
             assert found.attention is not None
             assert wanted.attention is not None
             np.testing.assert_allclose(found.attention.weights, wanted.attention.weights, atol=1e-5)
 
 
-def in_eight_bits(trained: TrainedModel, exported: OnnxModel) -> None:
+def in_eight_bits(trained: TrainedModel, exported: OnnxModel, lines: list[str] = LINES) -> None:
     """A row's neighbours do not matter, and scores are near those of PyTorch."""
-    together = exported.predict(LINES)
-    for line, prediction in zip(LINES, together, strict=True):
+    together = exported.predict(lines)
+    for line, prediction in zip(lines, together, strict=True):
         same(exported.predict([line])[0], prediction, 1e-5)
-    for found, wanted in zip(exported.predict(LINES[::-1])[::-1], together, strict=True):
+    for found, wanted in zip(exported.predict(lines[::-1])[::-1], together, strict=True):
         same(found, wanted, 1e-5)
     options = trained.config.predict.model_copy(update={"sample": True, "top_p": 0.9, "n_best": 4})
-    for line, prediction in zip(LINES, exported.predict(LINES, options), strict=True):
+    for line, prediction in zip(lines, exported.predict(lines, options), strict=True):
         same(exported.predict([line], options)[0], prediction, 1e-5)
-    scores, before = exported.score(LINES, LINES[::-1]), trained.score(LINES, LINES[::-1])
-    for one, source, target in zip(scores, LINES, LINES[::-1], strict=True):
+    scores, before = exported.score(lines, lines[::-1]), trained.score(lines, lines[::-1])
+    for one, source, target in zip(scores, lines, lines[::-1], strict=True):
         assert exported.score([source], [target])[0].token_scores == pytest.approx(one.token_scores, abs=1e-5)
     # Weights drawn so large make states chaotic; a trained model loses far less.
     apart = [np.abs(np.subtract(a.token_scores, b.token_scores)) for a, b in zip(scores, before, strict=True)]
     assert 0 < np.concatenate(apart).mean() < 0.2
+
+
+def test_a_model_that_copies(pairs: Pairs) -> None:
+    """Words that no vocabulary has come through, the same ones in both."""
+    lines = ["a zebra c", *LINES[1:3], "the zebra sat by zebra and quux .", *LINES[4:7], "zebra"]
+    trained, exported = pairs("copying", single=True)
+    in_single_precision(trained, exported, lines)
+    outputs = [prediction.output for prediction in exported.predict(lines)]
+    assert any("zebra" in output for output in outputs)
+    in_eight_bits(*pairs("copying", single=False), lines)
 
 
 def test_an_unknown_word_is_replaced_in_both(pairs: Pairs) -> None:

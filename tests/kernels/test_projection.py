@@ -97,3 +97,34 @@ def test_nothing_as_large_as_the_logits_is_kept_for_the_backward_pass(
     with kept:
         projection.cross_entropy(readout, weight, bias, targets)
     assert max(sizes) == 1000 * R  # the gradient of the readout
+
+
+def mixed(module: object, tokens: int, smoothing: float, dtype: torch.dtype) -> list[Tensor]:
+    """With p_gen and the probability of copying, which for some tokens are 0."""
+    readout, weight, bias, targets = drawn(tokens, dtype)
+    log_g = torch.rand(tokens, dtype=dtype).log()
+    log_g[::3] = -torch.inf
+    mass = torch.rand(tokens, dtype=dtype)
+    mass[1::3] = 0
+    mixture = log_g.requires_grad_(), mass.requires_grad_()
+    total, nll = module.cross_entropy(  # type: ignore[attr-defined]
+        readout, weight, bias, targets, label_smoothing=smoothing, mixture=mixture
+    )
+    assert not nll.requires_grad
+    return [total, nll, *torch.autograd.grad(0.3 * total, [readout, weight, bias, *mixture])]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("tokens", [1, 29])
+@pytest.mark.parametrize(("chunk", "group"), [(1, 1), (2 * V, 5 * V), (2**20, 2**23)])
+def test_a_mixture_is_the_reference(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, group: int, tokens: int, smoothing: float
+) -> None:
+    monkeypatch.setattr(projection, "CHUNK", chunk)
+    monkeypatch.setattr(projection, "GROUP", group)
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        found, wanted = (mixed(module, tokens, smoothing, dtype) for module in (projection, reference))
+        for a, b in zip(found, wanted, strict=True):
+            assert a.dtype == b.dtype
+            assert torch.isfinite(a).all()
+            assert (a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1)

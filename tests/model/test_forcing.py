@@ -40,7 +40,7 @@ def stepped(model: Seq2Seq, batch: Pairs, hypotheses: int) -> tuple[Tensor, Tens
 @torch.no_grad()
 def test_forcing_is_stepping(composition: dict[str, Any]) -> None:
     model = tiny(**composition)
-    readouts, weights = model.force(model.encode(RAGGED.source, RAGGED.source_lengths), RAGGED.target)
+    readouts, weights, _ = model.force(model.encode(RAGGED.source, RAGGED.source_lengths), RAGGED.target)
     for hypotheses in (1, 2):
         log_probs, seen = stepped(model, RAGGED, hypotheses)
         torch.testing.assert_close(model.head(readouts), log_probs, rtol=0, atol=1e-10)
@@ -143,7 +143,7 @@ def test_gradcheck(cell: str) -> None:
 
 def test_vocabulary_is_the_targets() -> None:
     model = tiny()
-    readouts, _ = model.force(model.encode(RAGGED.source, RAGGED.source_lengths), RAGGED.target)
+    readouts, *_ = model.force(model.encode(RAGGED.source, RAGGED.source_lengths), RAGGED.target)
     log_probs = model.head(readouts)
     assert log_probs.shape == (3, 4, TARGET_V)
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(3, 4, dtype=torch.float64))

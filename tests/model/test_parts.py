@@ -88,7 +88,7 @@ def test_a_source_of_its_end_alone(kind: str) -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 def test_the_loss_is_torchs_cross_entropy(smoothing: float) -> None:
     model = tiny(attention="general", readout_rank=3)
-    readouts, _ = model.force(model.encode(RAGGED.source, RAGGED.source_lengths), RAGGED.target)
+    readouts, *_ = model.force(model.encode(RAGGED.source, RAGGED.source_lengths), RAGGED.target)
     logits = F.linear(model.head.factor(readouts), model.head.weight, model.head.bias).flatten(0, 1)
     wanted, plain = (
         F.cross_entropy(

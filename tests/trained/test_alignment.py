@@ -33,8 +33,11 @@ class Given(TextPredictor):
     def _contexts(self, source: Ids) -> tuple[Reals, Reals]:
         raise AssertionError(f"aligning asks for no contexts: {source}")
 
-    def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
+    def _force(
+        self, source: Ids, lengths: Ids, target: Ids, copies: Ids | None, *, attention: bool
+    ) -> Forced:
         del lengths  # one pair has no padding
+        assert copies is None
         assert attention
         assert self.weights.shape == (1, target.shape[1], source.shape[1])
         return Forced(np.zeros(target.shape, dtype=np.float32), self.weights)

@@ -64,6 +64,11 @@ class ModelConfig(Section):
         False,
         description="additive attention knows how much each source position was looked at so far (See et al. 2017)",
     )
+    copying: bool = Field(
+        False,
+        description="the output may copy words of the source, unknown ones too (pointer-generator: See et al. 2017); "
+        "needs an attention to all of the source",
+    )
     input_feeding: bool = Field(
         False, description="feed the attentional vector into the next step (needs attend = after: Luong 2015)"
     )
@@ -188,6 +193,8 @@ class ModelConfig(Section):
             yield f"coverage enters attention = additive, found attention = {self.attention}"
         if self.coverage and self.attention_heads > 1:
             yield f"coverage is of one head, found attention_heads = {self.attention_heads}"
+        if self.copying and self.attention in ("none", "location", "local-m", "local-p"):
+            yield f"copying needs an attention that reaches all of the source, found attention = {self.attention}"
         if self.attention_heads > 1:
             yield from self._impossible_heads(kind)
         elif kind in ("dot", "scaled-dot") and width != self.hidden:

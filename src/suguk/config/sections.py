@@ -29,4 +29,10 @@ class Config(Section):
             raise ValueError("train.coverage_loss is of attention weights, found model.attention = none")
         if self.model.tied == "all" and self.source.embeddings and self.target.embeddings:
             raise ValueError("model.tied = all has one table of embeddings: set source.embeddings only")
+        kinds = {self.source.tokenizer, self.target.tokenizer}
+        if self.model.copying and len(kinds) > 1 and "auto" not in kinds:
+            raise ValueError(
+                "model.copying needs one kind of tokens on both sides, found source.tokenizer = "
+                f"{self.source.tokenizer}, target.tokenizer = {self.target.tokenizer}"
+            )
         return self

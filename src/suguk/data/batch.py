@@ -3,7 +3,7 @@
 Shapes: B rows, S source length, T target length.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Ids = NDArray[np.int32]
 Rows = NDArray[np.int64]
+# From ids [B, S] and [B, T] of pairs [B]: `copies` [B, S] and the targets to train on. See `suguk.copying`.
+Copies = Callable[[NDArray[np.int64], NDArray[np.int64], Rows], tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
 class Batch(NamedTuple):
@@ -21,6 +23,7 @@ class Batch(NamedTuple):
     target: NDArray[np.int64]  # [B, T]
     target_lengths: NDArray[np.int64]  # [B]
     rows: Rows  # [B] which pairs of the data set these are
+    copies: NDArray[np.int64] | None = None  # [B, S] for a model that copies: see `suguk.copying`
 
 
 class Side:
@@ -53,20 +56,33 @@ class Side:
 class Dataset:
     """Pairs as token ids: one array a pair and side, ending in `<eos>`."""
 
-    def __init__(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> None:
+    def __init__(
+        self, sources: Sequence[Ids], targets: Sequence[Ids], *, copied: Copies | None = None
+    ) -> None:
         self._source, self._target = Side.of(sources), Side.of(targets)
         self._pairs: Rows | None = None
+        self._copied = copied
 
     @classmethod
-    def flat(cls, source: tuple[Ids, NDArray[np.int64]], target: tuple[Ids, NDArray[np.int64]]) -> "Dataset":
+    def flat(
+        cls,
+        source: tuple[Ids, NDArray[np.int64]],
+        target: tuple[Ids, NDArray[np.int64]],
+        copied: Copies | None = None,
+    ) -> "Dataset":
         """Of each side all ids in one array, which may be memory-mapped, and the length of every row."""
-        return cls.sides(Side(*source), Side(*target))
+        return cls.sides(Side(*source), Side(*target), copied=copied)
 
     @classmethod
-    def sides(cls, source: Side, target: Side, pairs: Rows | None = None) -> "Dataset":
-        """Of two sides with as many rows. pairs: which pair of the data every row is; None: they are in order."""
+    def sides(
+        cls, source: Side, target: Side, pairs: Rows | None = None, copied: Copies | None = None
+    ) -> "Dataset":
+        """Of two sides with as many rows. pairs: which pair of the data every row is; None: they are in order.
+
+        copied: of all pairs, for a model that copies.
+        """
         made = cls.__new__(cls)
-        made._source, made._target, made._pairs = source, target, pairs
+        made._source, made._target, made._pairs, made._copied = source, target, pairs, copied
         return made
 
     def pairs(self, rows: Rows) -> Rows:
@@ -92,7 +108,11 @@ class Dataset:
 
     def batch(self, rows: Rows) -> Batch:
         """These pairs, padded."""
-        return Batch(*self._source.padded(rows), *self._target.padded(rows), rows)
+        batch = Batch(*self._source.padded(rows), *self._target.padded(rows), rows)
+        if self._copied is None:
+            return batch
+        copies, target = self._copied(batch.source, batch.target, self.pairs(rows))
+        return batch._replace(copies=copies, target=target)
 
 
 class Sampler:

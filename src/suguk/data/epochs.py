@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from suguk.data.batch import Dataset, Ids, Rows, Side
+from suguk.data.batch import Copies, Dataset, Ids, Rows, Side
 from suguk.fields import EOS, SPECIALS, UNK, TextField
 from suguk.fields.subwords import cutter
 
@@ -81,8 +81,16 @@ class Mix:
 class Epochs:
     """The data set of every epoch."""
 
-    def __init__(self, source: Side | Cut, target: Side | Cut, seed: int, mix: Mix | None = None) -> None:
-        self.source, self.target, self.seed, self.mix = source, target, seed, mix
+    def __init__(
+        self,
+        source: Side | Cut,
+        target: Side | Cut,
+        seed: int,
+        mix: Mix | None = None,
+        copied: Copies | None = None,
+    ) -> None:
+        """copied: of all pairs, for a model that copies."""
+        self.source, self.target, self.seed, self.mix, self.copied = source, target, seed, mix, copied
 
     def epoch(self, epoch: int) -> Dataset:
         """Pairs of this epoch."""
@@ -97,4 +105,4 @@ class Epochs:
                 return of.side(random(use), rows)
             return of if rows is None else of.taken(rows)
 
-        return Dataset.sides(side(self.source, SOURCE), side(self.target, TARGET), rows)
+        return Dataset.sides(side(self.source, SOURCE), side(self.target, TARGET), rows, self.copied)

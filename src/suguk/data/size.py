@@ -22,6 +22,7 @@ def parameters(config: ModelConfig, source_size: int, target_size: int) -> int:
         + _decoder(config, readout)
         + {"linear": 0, "tanh": 1, "maxout": 2}[config.readout] * readout_inputs * readout
         + _head(config, readout, target_size)
+        + (width + hidden + words + 1 if config.copying else 0)
     )
 
 

@@ -5,7 +5,7 @@ I input, H hidden, G gates, D directions.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import onnx
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
-from suguk.asking import INPUTS
+from suguk.asking import COPIES, INPUTS
 from suguk.export.translate import quiet, translate
 from suguk.fields import EOS, PAD
 from suguk.kernels import reference
@@ -165,10 +165,10 @@ class Decoding(nn.Module):
                         layers[index] = OneProduct.of(cell)
 
     def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """given: INPUTS, as docs/guides/anywhere.md describes them. Returns OUTPUTS."""
+        """given: INPUTS, and COPIES if it copies, as docs/guides/anywhere.md describes them. Returns OUTPUTS."""
         source, trace = given["source"], given["trace"]
         real = source != PAD
-        memory = self.model.encode(source, real.sum(1))
+        memory = self.model.encode(source, real.sum(1), given.get(COPIES))
         # `while_loop` takes no two views of one tensor.
         memory = pytree.tree_map(torch.clone, memory)
         found = search(
@@ -218,20 +218,22 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 @torch.no_grad()
 def traced(model: Seq2Seq | Ensemble) -> onnx.ModelProto:
     """The graph in single precision. All sizes are free; inputs as in `Decoding.forward`, outputs OUTPUTS."""
+    names = (*INPUTS, COPIES) if model.copies else INPUTS
     with quiet():
         program = torch.export.export(
-            Decoding(model), (_example(),), dynamic_shapes=(_sizes(model.words),), strict=False
+            Decoding(model), (_example(names),), dynamic_shapes=(_sizes(names, model.words),), strict=False
         )
-        return translate(program, INPUTS, OUTPUTS)
+        return translate(program, names, OUTPUTS)
 
 
-def _example() -> dict[str, Tensor]:
+def _example(names: Sequence[str]) -> dict[str, Tensor]:
     """Sizes of 0 and 1 would be taken for the only ones."""
     numbers = dict.fromkeys(
         ("alpha", "offset", "beta", "diversity", "top_p", "temperature"), torch.tensor(0.6)
     )
     example = numbers | {
         "source": torch.tensor([[5, 4, EOS], [4, EOS, PAD]]),
+        COPIES: torch.tensor([[5, 4, EOS], [4, EOS, PAD]]),
         "limits": torch.tensor([4, 3]),
         "frame": torch.zeros(3, 4),
         "trace": torch.zeros(5),
@@ -244,15 +246,17 @@ def _example() -> dict[str, Tensor]:
         "draws": torch.zeros(2, 3, 4),
         "choices": torch.zeros(2, dtype=torch.long),
     }
-    return {name: example[name].clone() for name in INPUTS}
+    return {name: example[name].clone() for name in names}
 
 
-def _sizes(words: int) -> dict[str, dict[int, Any]]:
+def _sizes(names: Sequence[str], words: int) -> dict[str, dict[int, Any]]:
     """Which sizes are free, and what they are called. words: in the target's vocabulary."""
     dim = torch.export.Dim
     rows, seats, longest = dim("B", min=1), dim("K", min=1, max=WIDEST), dim("T", min=1)
+    length = dim("S", min=1)
     free: dict[str, dict[int, Any]] = {
-        "source": {0: rows, 1: dim("S", min=1)},
+        "source": {0: rows, 1: length},
+        COPIES: {0: rows, 1: length},
         "limits": {0: rows},
         "frame": {0: seats, 1: longest},
         "trace": {0: dim("A", min=0)},
@@ -264,4 +268,4 @@ def _sizes(words: int) -> dict[str, dict[int, Any]]:
         "draws": {0: dim("D", min=0), 1: seats, 2: longest},
         "choices": {0: dim("W", min=0, max=words)},
     }
-    return {name: free.get(name, {}) for name in INPUTS}
+    return {name: free.get(name, {}) for name in names}

@@ -28,6 +28,7 @@ SENTENCES = 100  # that the check looks at
 # Names of sizes, as docs/guides/anywhere.md has them.
 SIZES = {
     "source": ["B", "S"],
+    "copies": ["B", "S"],
     "limits": ["B"],
     "frame": ["K", "T"],
     "trace": ["A"],

@@ -92,13 +92,17 @@ class TextField:
         return text.strip(" ")
 
     def split(self, raw: str) -> list[str]:
-        """A text's pieces before the vocabulary is asked, one an id but `<eos>` (words and symbols only)."""
+        """A text's pieces before the vocabulary is asked, one an id but `<eos>` (word, char and symbols only)."""
         normal = self._tokenizer.normalizer.normalize_str(raw)
         return [piece for piece, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """One readable string an id, for the axes of pictures."""
-        return [self._pieces[i].replace(" ", SPACE) if self.kind == "char" else self._pieces[i] for i in ids]
+        return self.shown(self.pieces(ids))
+
+    def shown(self, pieces: Sequence[str]) -> list[str]:
+        """Vocabulary entries, or what `split` gives, as readable strings."""
+        return [piece.replace(" ", SPACE) if self.kind == "char" else piece for piece in pieces]
 
     def words(self, raws: Sequence[str]) -> list[list[range]]:
         """For each id of `encode`, which words of the raw text it is from. Words are what `str.split` gives.

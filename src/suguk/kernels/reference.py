@@ -120,16 +120,31 @@ def additive(
 
 
 def cross_entropy(
-    readout: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
+    readout: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    mixture: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sums over tokens of the loss to minimise and, detached, of −log p(target); p = softmax(W r + b).
 
     readout: [N, R]; weight: [V, R]; bias: [V]; targets: [N]. Smoothing ε: (1 − ε) · nll + ε · mean over V of −log p
     (Szegedy 2016 §7). Both results are 0-dim, in float32 or wider.
+
+    mixture: log g and m, [N] each: nll is −log(g · p(target) + m), and smoothing is still of p (See et al. 2017, eq. 9,
+    with g = p_gen, or 0, and m the probability that the target is copied). m = 0 has no gradient.
     """
     logits = F.linear(readout, weight, bias)
     log_probs = torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
-    nll = -log_probs.gather(1, targets.unsqueeze(1)).sum()
+    wanted = log_probs.gather(1, targets.unsqueeze(1)).squeeze(1)
+    if mixture is not None:
+        log_g, mass = mixture
+        here = mass > 0
+        both = torch.logaddexp(log_g + wanted, mass.masked_fill(~here, 1.0).log())
+        wanted = torch.where(here, both, log_g + wanted)
+    nll = -wanted.sum()
     total = nll
     if label_smoothing:
         total = (1 - label_smoothing) * nll - label_smoothing * log_probs.mean(-1).sum()

@@ -16,6 +16,7 @@ from suguk.model.attention import (
 )
 from suguk.model.bridge import CopyBridge, LinearBridge, ZeroBridge
 from suguk.model.cells import Habits, Stack
+from suguk.model.copying import Switch
 from suguk.model.decoder import Decoder
 from suguk.model.encoder import Encoder
 from suguk.model.heads import TokenHead
@@ -182,4 +183,5 @@ def _decoder(config: ModelConfig, embedding: TokenEmbedding) -> Decoder:
         dropout=config.dropout,
         variational=config.variational_dropout,
         coverage=config.coverage,
+        switch=Switch(context=width, hidden=hidden, words=words) if config.copying else None,
     )

@@ -17,10 +17,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from suguk.fields import UNK
 from suguk.kernels.reference import CellState, Weights
 from suguk.kernels.steps import Steps
 from suguk.model.attention import Attention
 from suguk.model.cells import Given, Stack
+from suguk.model.copying import Switch
 from suguk.model.dropout import Dropout
 from suguk.model.inputs import TokenEmbedding
 from suguk.model.memory import Memory, State
@@ -45,13 +47,14 @@ class Decoder(nn.Module):
         dropout: float = 0.0,
         variational: bool = False,
         coverage: bool = False,
+        switch: Switch | None = None,
     ) -> None:
         super().__init__()
         self.embedding, self.below, self.above = embedding, below, above
         self.attention, self.attend, self.readout = attention, attend, readout
         self.context_every_step, self.input_feeding = context_every_step, input_feeding
         self.readout_word, self.readout_previous = readout_word, readout_previous
-        self.coverage = coverage
+        self.coverage, self.switch = coverage, switch
         self.dropout_between, self.dropout = (Dropout(dropout, variational=variational) for _ in range(2))
 
     def start(self, memory: Memory) -> State:
@@ -64,15 +67,29 @@ class Decoder(nn.Module):
         covered = (torch.zeros_like(memory.mask, dtype=values.dtype).unsqueeze(1),) if self.coverage else ()
         return State(cells, feed, position, covered)
 
-    def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+    def step(
+        self, token: Tensor, state: State, memory: Memory
+    ) -> tuple[Tensor, State, Tensor, tuple[Tensor, ...]]:
         """One step of every hypothesis. token: [B, Q], the previous words.
 
-        Returns the readout [B, Q, R], the new state and the attention weights [B, Q, S] (zero without attention).
+        Returns the readout [B, Q, R], the new state, the attention weights [B, Q, S] (zero without attention) and, of a
+        model that copies, the logit of p_gen [B, Q], else nothing.
         """
-        word = self.embedding(token)
+        word = self._word(token)
         y, context, weights, cells = self._cells(word, None, state, memory)
-        readout = self._readout(self._seen(y, state), context, word)
-        return readout, self._next(state, cells, readout, weights), weights
+        seen = self._seen(y, state)
+        readout = self._readout(seen, context, word)
+        return readout, self._next(state, cells, readout, weights), weights, self._switch(seen, context, word)
+
+    def _word(self, token: Tensor) -> Tensor:
+        """Embeddings [B, Q, E]; a copied word that the vocabulary lacks is read as `<unk>` (See et al. 2017, §2.2)."""
+        if self.switch is not None:
+            token = torch.where(token < self.embedding.weight.shape[0], token, UNK)
+        found: Tensor = self.embedding(token)
+        return found
+
+    def _switch(self, seen: Tensor, context: Tensor, word: Tensor) -> tuple[Tensor, ...]:
+        return () if self.switch is None else (self.switch(context, seen, word),)
 
     def _cells(
         self, word: Tensor, given: Given | None, state: State, memory: Memory
@@ -104,10 +121,10 @@ class Decoder(nn.Module):
         feed = () if readout is None or not self.input_feeding else (readout,)
         return State(cells, feed, state.position + 1, tuple(sum_ + weights for sum_ in state.covered))
 
-    def forward(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Teacher forcing. inputs: [B, T], `<sos>` and the target without its last token.
 
-        Returns readouts [B, T, R] and attention weights [B, T, S].
+        Returns readouts [B, T, R], attention weights [B, T, S] and what `step` gives of p_gen, [B, T].
         """
         looks_back = self.attention is not None and self.attend == "before"
         # The previous state is the cell's own; a residual stack at once only gives its sums.
@@ -116,29 +133,34 @@ class Decoder(nn.Module):
             return self._stepwise(inputs, memory)
         return self._at_once(inputs, memory)
 
-    def _stepwise(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def _stepwise(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """One step after the other, with all that does not depend on an earlier step taken out of the loop."""
-        words = self.embedding(inputs)
+        words = self._word(inputs)
         with Steps(inputs.shape[1], inputs.device):
             projected, rest = self.below.first.project(words)
             found = list(self._steps(words, projected, rest, memory))
-        readouts, contexts, weights = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
-        return (readouts if self.input_feeding else self._readout(readouts, contexts, words)), weights
+        readouts, contexts, weights, *seen = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        readout = readouts if self.input_feeding else self._readout(readouts, contexts, words)
+        return readout, weights, self._switch(seen[0], contexts, words) if seen else ()
 
     def _steps(
         self, words: Tensor, projected: Tensor, rest: Weights, memory: Memory
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Readout, or without input feeding the state that it sees; context; weights; of every step."""
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Readout, or without input feeding the state that it sees; context; weights; of every step.
+
+        Of a model that copies, the state that the readout sees stands at the end too.
+        """
         state = self.start(memory)
         for word, known in zip(torch.split(words, 1, dim=1), torch.split(projected, 1, dim=1), strict=True):
             y, context, weights, cells = self._cells(word, Given(known, rest), state, memory)
             seen = self._seen(y, state)
             readout = self._readout(seen, context, word) if self.input_feeding else None
-            yield (seen if readout is None else readout), context, weights
+            more = () if self.switch is None else (seen,)
+            yield (seen if readout is None else readout), context, weights, *more
             state = self._next(state, cells, readout, weights)
 
-    def _at_once(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        word = self.embedding(inputs)
+    def _at_once(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        word = self._word(inputs)
         context, weights = self._nothing(memory, word)
         depth = len(self.below.layers)
         x = self._cell_input([word], context, ())
@@ -151,7 +173,7 @@ class Decoder(nn.Module):
             y, _ = self.above.sequence(self._between(y, context), memory.initial[depth:])
         if self.readout_previous:
             y = torch.cat([memory.initial[-1][0].unsqueeze(1).to(y.dtype), y[:, :-1]], dim=1)
-        return self._readout(y, context, word), weights
+        return self._readout(y, context, word), weights, self._switch(y, context, word)
 
     def _nothing(self, memory: Memory, word: Tensor) -> tuple[Tensor, Tensor]:
         """Without attention: the fixed context for every query, and no weights."""

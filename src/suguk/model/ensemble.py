@@ -19,7 +19,8 @@ States = tuple[State, ...]
 class Ensemble(nn.Module):
     """p(y_t | …) = 1/M Σ_m p_m(y_t | …), all members after the same prefix. Satisfies `search.step.Stepper`.
 
-    Members share their vocabularies; all else may differ. Attention weights are the mean of the members' weights.
+    Members share their vocabularies, and all of them copy or none; all else may differ. Attention weights are the mean
+    of the members' weights.
     """
 
     def __init__(self, members: Sequence[Seq2Seq]) -> None:
@@ -29,9 +30,9 @@ class Ensemble(nn.Module):
     def models(self) -> list[Seq2Seq]:
         return [member for member in self.members if isinstance(member, Seq2Seq)]
 
-    def encode(self, source: Tensor, lengths: Tensor) -> Memories:
+    def encode(self, source: Tensor, lengths: Tensor, copies: Tensor | None = None) -> Memories:
         """See `Seq2Seq.encode`."""
-        return tuple(model.encode(source, lengths) for model in self.models())
+        return tuple(model.encode(source, lengths, copies) for model in self.models())
 
     def start(self, memory: Memories) -> States:
         """See `Decoder.start`."""
@@ -45,9 +46,11 @@ class Ensemble(nn.Module):
         )
         return _mean(log_probs), states, torch.stack(weights).mean(0)
 
-    def log_probs(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def log_probs(
+        self, source: Tensor, source_lengths: Tensor, target: Tensor, copies: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Forced decoding: log p of every target token [B, T] (padding included) and attention weights [B, T, S]."""
-        found = [model.log_probs(source, source_lengths, target) for model in self.models()]
+        found = [model.log_probs(source, source_lengths, target, copies) for model in self.models()]
         log_probs, weights = zip(*found, strict=True)
         return _mean(log_probs), torch.stack(weights).mean(0)
 
@@ -64,6 +67,10 @@ class Ensemble(nn.Module):
     @property
     def words(self) -> int:
         return self.models()[0].words
+
+    @property
+    def copies(self) -> bool:
+        return self.models()[0].copies
 
 
 def _mean(log_probs: Sequence[Tensor]) -> Tensor:

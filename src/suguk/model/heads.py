@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from suguk.fields import UNK
 from suguk.kernels.projection import cross_entropy
 
 
@@ -43,9 +44,29 @@ class TokenHead(nn.Module):
         logits = F.linear(self.factor(readout), self.weight, self.bias)
         return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
 
-    def loss(self, readout: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Loss:
-        """readout: [N, R], targets: [N]: see `kernels.reference.cross_entropy`."""
+    def loss(
+        self,
+        readout: Tensor,
+        targets: Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        mixture: tuple[Tensor, Tensor] | None = None,
+    ) -> Loss:
+        """readout: [N, R], targets: [N]: see `kernels.reference.cross_entropy`.
+
+        mixture: where the model copies, the logit of p_gen and the probability of copying the target, [N] each (see
+        `copying`). A target that the vocabulary lacks is never generated.
+        """
+        if mixture is not None:
+            known = targets < len(self.weight)
+            generate = F.logsigmoid(mixture[0]).masked_fill(~known, -torch.inf)
+            mixture, targets = (generate, mixture[1]), torch.where(known, targets, UNK)
         total, nll = cross_entropy(
-            self.factor(readout), self.weight, self.bias, targets, label_smoothing=label_smoothing
+            self.factor(readout),
+            self.weight,
+            self.bias,
+            targets,
+            label_smoothing=label_smoothing,
+            mixture=mixture,
         )
         return Loss(total, nll, len(targets))

@@ -20,6 +20,9 @@ class Memory(NamedTuple):
     context: Tensor  # [B, C] the fixed-size context of models without attention
     initial: tuple[CellState, ...]  # from the bridge: what each decoder layer starts from, each [B, H]
     contents: tuple[Tensor, ...] = ()  # [B, N, S, C / N] what N heads make contexts of, else nothing
+    copies: tuple[
+        Tensor, ...
+    ] = ()  # [B, S] the id that each position stands for, of a model that copies, else nothing
 
 
 class State(NamedTuple):

@@ -1,6 +1,7 @@
 """Encoder, bridge, decoder and head as one module.
 
-Shapes: B batch, S source length, T target length, Q hypotheses of a row, V vocabulary.
+Shapes: B batch, S source length, T target length, Q hypotheses of a row, V vocabulary; log probabilities of a model
+that copies are [.., V + S], see `copying`.
 """
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from suguk.fields import SOS
 from suguk.kernels.steps import Steps
 from suguk.model.attention import looked_again
+from suguk.model.copying import copied, extended
 from suguk.model.decoder import Decoder
 from suguk.model.encoder import Encoder
 from suguk.model.heads import Loss, TokenHead
@@ -25,8 +27,11 @@ class Seq2Seq(nn.Module):
         self.encoder, self.bridge, self.summary = encoder, bridge, summary
         self.decoder, self.head = decoder, head
 
-    def encode(self, source: Tensor, lengths: Tensor) -> Memory:
-        """source: [B, S] ids ending in `<eos>`, padded; lengths: [B]. All that decoding needs, prepared once."""
+    def encode(self, source: Tensor, lengths: Tensor, copies: Tensor | None = None) -> Memory:
+        """source: [B, S] ids ending in `<eos>`, padded; lengths: [B]. All that decoding needs, prepared once.
+
+        copies: [B, S], see `copying`; a model that copies needs them to decode.
+        """
         encoded = self.encoder(source, lengths)
         context = self.summary(encoded.last[-1][0])
         attention = self.decoder.attention
@@ -34,7 +39,8 @@ class Seq2Seq(nn.Module):
         top = (context, *encoded.last[-1][1:])  # the decoder starts from the context too: h'_0 = tanh(V' c)
         initial = self.bridge((*encoded.last[:-1], top))
         contents = () if attention is None else attention.contents(encoded.states)
-        return Memory(keys, encoded.states, encoded.mask, context, initial, contents)
+        held = () if copies is None else (copies,)
+        return Memory(keys, encoded.states, encoded.mask, context, initial, contents, held)
 
     def start(self, memory: Memory) -> State:
         """Before the first word: see `Decoder.start`."""
@@ -42,14 +48,26 @@ class Seq2Seq(nn.Module):
 
     def step(self, token: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """token: [B, Q]. Returns log probabilities of the next word [B, Q, V], the new state, weights [B, Q, S]."""
-        readout, state, weights = self.decoder.step(token, state, memory)
-        return self.head(readout), state, weights
+        readout, state, weights, switch = self.decoder.step(token, state, memory)
+        return self._log_probs(readout, weights, switch, memory), state, weights
 
-    def force(self, memory: Memory, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher forcing of given targets [B, T]: readouts [B, T, R] and attention weights [B, T, S]."""
+    def force(self, memory: Memory, target: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Teacher forcing of given targets [B, T]: readouts [B, T, R], attention weights [B, T, S], see `Decoder`."""
         sos = torch.full_like(target[:, :1], SOS)
-        readouts: tuple[Tensor, Tensor] = self.decoder(torch.cat([sos, target[:, :-1]], dim=1), memory)
-        return readouts
+        found: tuple[Tensor, Tensor, tuple[Tensor, ...]]
+        found = self.decoder(torch.cat([sos, target[:, :-1]], dim=1), memory)
+        return found
+
+    def forced(self, memory: Memory, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probabilities after each of the given targets [B, T, V], and attention weights [B, T, S]."""
+        readouts, weights, switch = self.force(memory, target)
+        return self._log_probs(readouts, weights, switch, memory), weights
+
+    def _log_probs(
+        self, readout: Tensor, weights: Tensor, switch: tuple[Tensor, ...], memory: Memory
+    ) -> Tensor:
+        log_probs: Tensor = self.head(readout)
+        return extended(log_probs, switch[0], weights, memory.copies[0]) if switch else log_probs
 
     @torch.no_grad()
     def mix(self, memory: Memory, target: Tensor, truth: float) -> Tensor:
@@ -64,19 +82,13 @@ class Seq2Seq(nn.Module):
         state, tokens = self.start(memory), [torch.full_like(target[:, :1], SOS)]
         with Steps(target.shape[1], target.device):
             for true in torch.split(target[:, :-1], 1, dim=1) if target.shape[1] > 1 else ():
-                readout, state, _ = self.decoder.step(tokens[-1], state, memory)
+                log_probs, state, _ = self.step(tokens[-1], state, memory)
                 tokens.append(
-                    torch.where(torch.rand_like(true, dtype=torch.float32) < truth, true, self._draw(readout))
+                    torch.where(torch.rand_like(true, dtype=torch.float32) < truth, true, _drawn(log_probs))
                 )
         self.decoder.train(training)
         torch.clear_autocast_cache()  # of weights that were cast without a gradient
         return torch.cat(tokens, dim=1)
-
-    def _draw(self, readout: Tensor) -> Tensor:
-        """A token [B, Q] from each distribution. The largest of log p plus Gumbel noise, which is drawn like p."""
-        log_probs = self.head(readout)
-        noise = -torch.empty_like(log_probs).exponential_().log()
-        return torch.argmax(log_probs + noise, dim=-1)
 
     @staticmethod
     def contexts(memory: Memory) -> tuple[Tensor, Tensor]:
@@ -94,12 +106,18 @@ class Seq2Seq(nn.Module):
         """V: in the target's vocabulary."""
         return len(self.head.bias)
 
+    @property
+    def copies(self) -> bool:
+        """Whether outputs may hold words of the source that the vocabulary lacks."""
+        return self.decoder.switch is not None
+
     def loss(
         self,
         source: Tensor,
         source_lengths: Tensor,
         target: Tensor,
         target_lengths: Tensor,
+        copies: Tensor | None = None,
         *,
         label_smoothing: float = 0.0,
         coverage_loss: float = 0.0,
@@ -107,22 +125,33 @@ class Seq2Seq(nn.Module):
     ) -> Loss:
         """Cross-entropy under teacher forcing, over real tokens only. target: [B, T] ending in `<eos>`, padded.
 
-        coverage_loss: what `looked_again` counts for in the total. truth: with scheduled sampling, the probability of
-        each true token to be fed, see `mix`.
+        copies: see `encode`. coverage_loss: what `looked_again` counts for in the total. truth: with scheduled
+        sampling, the probability of each true token to be fed, see `mix`.
         """
-        memory = self.encode(source, source_lengths)
+        memory = self.encode(source, source_lengths, copies)
         if truth is None:
-            readouts, weights = self.force(memory, target)
+            readouts, weights, switch = self.force(memory, target)
         else:
-            readouts, weights = self.decoder(self.mix(memory, target, truth), memory)
+            readouts, weights, switch = self.decoder(self.mix(memory, target, truth), memory)
         real = torch.arange(target.shape[1], device=target.device) < target_lengths.unsqueeze(1)
-        loss = self.head.loss(readouts[real], target[real], label_smoothing=label_smoothing)
+        mixture = None
+        if switch:
+            mixture = switch[0][real], copied(switch[0], weights, memory.copies[0], target)[real]
+        loss = self.head.loss(readouts[real], target[real], label_smoothing=label_smoothing, mixture=mixture)
         if coverage_loss:
             again = looked_again(weights)[real].sum().to(loss.total.dtype)
             loss = loss._replace(total=loss.total + coverage_loss * again)
         return loss
 
-    def log_probs(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def log_probs(
+        self, source: Tensor, source_lengths: Tensor, target: Tensor, copies: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Forced decoding: log p of every target token [B, T] (padding included) and attention weights [B, T, S]."""
-        readouts, weights = self.force(self.encode(source, source_lengths), target)
-        return self.head(readouts).gather(-1, target.unsqueeze(-1)).squeeze(-1), weights
+        log_probs, weights = self.forced(self.encode(source, source_lengths, copies), target)
+        return log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1), weights
+
+
+def _drawn(log_probs: Tensor) -> Tensor:
+    """A token [B, Q] from each distribution. The largest of log p plus Gumbel noise, which is drawn like p."""
+    noise = -torch.empty_like(log_probs).exponential_().log()
+    return torch.argmax(log_probs + noise, dim=-1)

@@ -6,8 +6,10 @@ Shapes: B rows, S source length, T target length, R readout, V vocabulary.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from suguk.copying import copied
 from suguk.fields import PAD
 from suguk.predictor import Prediction
 from suguk.trained import TrainedModel
@@ -36,17 +38,19 @@ def forced(model: TrainedModel, sources: Sequence[str], targets: Sequence[str]) 
     source_ids, target_ids = model.source.encode_batch(sources), model.target.encode_batch(targets)
     order = sorted(range(len(sources)), key=lambda i: (len(target_ids[i]), len(source_ids[i])))
     nll, right, tokens = 0.0, 0, 0
+    copies = copied(model.config, model.source, model.target, sources, targets)
     with torch.inference_mode():
         while order:
             count = max(AT_ONCE // len(target_ids[order[-1]]), 1)  # the longest: never too many
             rows, order = order[-count:], order[:-count]
             source, lengths = model.source.collate([source_ids[i] for i in rows])
             wanted, _ = model.target.collate([target_ids[i] for i in rows])
-            ids, sizes, target = (
-                torch.from_numpy(part).to(model.device) for part in (source, lengths, wanted)
-            )
-            readouts, _ = model.model.force(model.model.encode(ids, sizes), target)
-            log_probs = model.model.head(readouts)
+            given = [source, lengths]
+            if copies is not None:
+                more, wanted = copies(source, wanted, np.array(rows))
+                given.append(more)
+            target, *asked = (torch.from_numpy(part).to(model.device) for part in (wanted, *given))
+            log_probs, _ = model.model.forced(model.model.encode(*asked), target)
             real = target != PAD
             of_target = log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1)
             nll -= float(of_target[real].double().sum())

@@ -59,16 +59,22 @@ class OnnxModel(TextPredictor):
     def _search(self, given: Given) -> Found:
         return Found(*self.session.run(Found._fields, given))
 
-    def _force(self, source: Ids, lengths: Ids, target: Ids, *, attention: bool) -> Forced:
+    def _force(
+        self, source: Ids, lengths: Ids, target: Ids, copies: Ids | None, *, attention: bool
+    ) -> Forced:
         """The search with all of its output asked for."""
         del lengths  # the graph counts what is not padding
         given = asking.forced(source, target, (target != PAD).sum(1), attention=attention)
+        if copies is not None:
+            given[asking.COPIES] = copies
         scores, weights = self.session.run(("token_scores", "attention"), given)
         return Forced(scores[:, 0], weights[:, 0])
 
     def _contexts(self, source: Ids) -> tuple[Reals, Reals]:
         """The search stopped before its first step."""
         given = asking.plain(source, np.zeros(len(source), np.int64), 1, 1)
+        if self.copier is not None:
+            given[asking.COPIES] = np.zeros_like(source)
         context, mean = self.session.run(("context", "mean_state"), given)
         return context, mean
 

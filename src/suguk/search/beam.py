@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from suguk.search import menu
-from suguk.search.menu import EOS, PAD, SOS, WIDEST, Menu
+from suguk.search.menu import EOS, PAD, SOS, Menu
 from suguk.search.step import Memory, State, Stepper, select, spread
 
 KEPT = 1e30  # above every log probability: finished seats are never given away
@@ -151,7 +151,7 @@ def _written(record: Tensor, entry: Tensor, step: Tensor, grown: Tensor) -> Tens
 def _words(log_p: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Log probabilities and words that may follow [B, K, W], the best `most` among them; never `<pad>` or `<sos>`."""
     vocabulary = log_p.shape[2]
-    if vocabulary > WIDEST + 2:
+    if menu.plenty(vocabulary):
         gains, words = log_p.topk(most + 2, dim=2)
     else:
         gains, words = log_p, torch.arange(vocabulary, device=log_p.device).expand_as(log_p)

@@ -50,6 +50,18 @@ class Menu(NamedTuple):
         )
 
 
+def plenty(words: int) -> bool:
+    """Whether there are more words than a beam can have seats, `<pad>` and `<sos>` apart.
+
+    In a graph of a model that copies, the number of words is only known when that runs; then as far as it can be said.
+    """
+    if isinstance(words, int):
+        return words > WIDEST + 2
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(words > WIDEST + 2)
+
+
 def some(tensor: Tensor) -> Tensor:
     """0-dim: does it hold anything? A tensor, so that a graph asks when it runs."""
     return torch.ones_like(tensor, dtype=torch.long).sum() > 0
@@ -179,7 +191,7 @@ def candidates(
     twice = (follows.unsqueeze(3) == follows.unsqueeze(2)).long().tril(-1).sum(3) > 0
     wanted_keys = keys.gather(2, follows).masked_fill(twice | (follows == PAD), -torch.inf)
     rest = keys.scatter(2, follows, -torch.inf)
-    if vocabulary <= WIDEST + 2:  # there may be more seats than words
+    if not plenty(vocabulary):  # there may be more seats than words
         rest = torch.cat(
             [rest, torch.full_like(rest.narrow(2, 0, 1), -torch.inf).expand(-1, -1, seats)], dim=2
         )

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from suguk.config import Config, ModelConfig
+from suguk.copying import copied
 from suguk.data import cache
 from suguk.data.batch import Batch, Dataset, Rows, Sampler
 from suguk.data.prepare import prepare
 from suguk.fields import SPECIALS
-from suguk.fields.base import EOS
+from suguk.fields.base import EOS, UNK
 from suguk.model import Seq2Seq, build
 from suguk.trained import pick_device
 from suguk.training.move import to_device
@@ -148,7 +149,11 @@ def generated(config: Config, kind: Kind, pairs: int = PAIRS) -> Corpus:
         ids = (len(SPECIALS) + words ** random.random(ends[-1]) - 1).astype(np.int32)
         ids[ends - 1] = EOS
         sides.append(np.split(ids, ends[:-1]))
-    return Corpus(Dataset(*sides), *sizes)
+
+    def alike(source: Rows, target: Rows, _: Rows) -> tuple[Rows, Rows]:
+        return np.where(source < sizes[1], source, UNK), target
+
+    return Corpus(Dataset(*sides, copied=alike if config.model.copying else None), *sizes)
 
 
 def prepared(config: Config, note: Callable[[str], object]) -> Corpus:
@@ -157,7 +162,9 @@ def prepared(config: Config, note: Callable[[str], object]) -> Corpus:
     for choice in found.choices:
         note(choice)
     sides = (found.source, found.train.sources), (found.target, found.train.targets)
-    dataset = Dataset.flat(*(cache.token_ids(field, texts) for field, texts in sides))
+    encoded = [cache.token_ids(field, texts) for field, texts in sides]
+    pairs = found.train.sources, found.train.targets
+    dataset = Dataset.flat(encoded[0], encoded[1], copied(config, found.source, found.target, *pairs))
     return Corpus(dataset, found.source.size, found.target.size)
 
 

@@ -15,6 +15,7 @@ import torch
 from suguk import config as settings
 from suguk import files
 from suguk.config import Config, TrainConfig
+from suguk.copying import copied
 from suguk.data import cache
 from suguk.data.batch import Dataset, Side
 from suguk.data.check import write_problems
@@ -195,11 +196,12 @@ def _dataset(job: _Job) -> Dataset | Epochs:
             (job.target, job.train.targets, job.config.target.sampling),
         )
     )
+    copies = copied(job.config, job.source, job.target, job.train.sources, job.train.targets)
     weights = job.config.data.weights
     if isinstance(source, Side) and isinstance(target, Side) and not weights:
-        return Dataset.sides(source, target)
+        return Dataset.sides(source, target, copied=copies)
     mix = Mix(job.parts, weights) if weights else None
-    return Epochs(source, target, job.config.train.seed, mix)
+    return Epochs(source, target, job.config.train.seed, mix, copies)
 
 
 def _export(trained: TrainedModel, job: _Job, shown: Display) -> None:

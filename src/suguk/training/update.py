@@ -31,13 +31,20 @@ class Updater:
         self.optimizer = Optimizer(config, self.parameters)
 
     def __call__(
-        self, source: Tensor, source_lengths: Tensor, target: Tensor, target_lengths: Tensor, *, lr: float
+        self,
+        source: Tensor,
+        source_lengths: Tensor,
+        target: Tensor,
+        target_lengths: Tensor,
+        copies: Tensor | None = None,
+        *,
+        lr: float,
     ) -> tuple[Loss, Tensor]:
         """The loss of this batch before the update, and the norm of its gradient before clipping.
 
-        source: [B, S], target: [B, T], lengths: [B], see `Seq2Seq.loss`. Does not wait for a GPU to be done.
+        source, copies: [B, S], target: [B, T], lengths: [B], see `Seq2Seq.loss`. Does not wait for a GPU to be done.
         """
-        loss = self.gradient(source, source_lengths, target, target_lengths)
+        loss = self.gradient(source, source_lengths, target, target_lengths, copies)
         return loss, self.step(lr)
 
     def gradient(
@@ -46,6 +53,7 @@ class Updater:
         source_lengths: Tensor,
         target: Tensor,
         target_lengths: Tensor,
+        copies: Tensor | None = None,
         *,
         parts: int | None = None,
         truth: float | None = None,
@@ -62,6 +70,7 @@ class Updater:
                 source_lengths,
                 target,
                 target_lengths,
+                copies,
                 label_smoothing=config.label_smoothing,
                 coverage_loss=config.coverage_loss,
                 truth=truth,

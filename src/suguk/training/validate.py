@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from suguk.config import Config, PredictConfig
+from suguk.copying import copied
 from suguk.data.batch import Dataset, Sampler
 from suguk.data.read import Pairs, references
 from suguk.evaluation import metrics
@@ -72,8 +73,9 @@ class Validator:
         flat = [
             (text, one) for text, group in zip(self.sources, self.references, strict=True) for one in group
         ]
-        target_ids = target.encode_batch([one for _, one in flat])
-        self.dataset = Dataset(source.encode_batch([text for text, _ in flat]), target_ids)
+        texts, targets = ([pair[side] for pair in flat] for side in (0, 1))
+        copies = copied(config, source, target, texts, targets)
+        self.dataset = Dataset(source.encode_batch(texts), target.encode_batch(targets), copied=copies)
         lengths = self.dataset.source_lengths, self.dataset.target_lengths
         self.batches = Sampler(*lengths, config.train.batch_tokens, config.train.seed).epoch(0)
         self.options = _greedy(config.predict, int(lengths[1].max()))
