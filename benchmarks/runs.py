@@ -126,8 +126,10 @@ FEW = (*timed(12), "train.batch_tokens=768", "train.ema=0.999", "train.valid_eve
 
 def sigmorphon(language: str, *settings: str, beside: str) -> Run:
     """The files as published: no header."""
-    files = [(f"sigmorphon2021-g2p/{language}_{split}.tsv",) for split in ("train", "dev", "test")]
-    return Run(*files, recipe="chars", settings=settings, read=("--no-header",), beside=beside)
+    train, valid, test = (
+        (f"sigmorphon2021-g2p/{language}_{split}.tsv",) for split in ("train", "dev", "test")
+    )
+    return Run(train, valid, test, recipe="chars", settings=settings, read=("--no-header",), beside=beside)
 
 
 PRONUNCIATION = {
