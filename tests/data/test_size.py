@@ -40,6 +40,7 @@ KINDS: dict[str, list[Any]] = {
     "layer_norm": [False, True],
     "attention_heads": [1, 1, 2, 3],
     "coverage": [False, True],
+    "copying": [False, True],
 }
 SETTINGS = st.fixed_dictionaries({key: st.sampled_from(values) for key, values in KINDS.items()})
 

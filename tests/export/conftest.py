@@ -91,8 +91,10 @@ def drawn(name: str) -> TrainedModel:
     with torch.no_grad():
         model.head.bias[:4] = 0
         model.head.bias[EOS] = 1
-        if model.decoder.switch is not None:
-            model.decoder.switch.w_p.bias.fill_(-3)
+        if model.decoder.switch is not None:  # else it copies `<eos>` at once
+            model.decoder.switch.w_p.bias.fill_(-1)
+            model.decoder.attention.score.w_a.weight.mul_(0.2)  # type: ignore[union-attr, operator]
+            model.head.bias[EOS] = -2
     return TrainedModel(settings, field, field, model)
 
 

@@ -148,6 +148,12 @@ def test_generated_pairs_are_measured() -> None:
     assert 100 < target_tokens < 300
 
 
+def test_a_model_that_copies_is_measured(data: Path) -> None:
+    given = {"train.device": "cpu", "train.precision": "fp32", "model.copying": True}
+    check(bench.measure(tiny(**given), WORDS, 3, 2))
+    check(bench.measure(tiny(**given, **{"data.train": f'["{data}"]', "source.vocab_size": 9}), WORDS, 3, 2))
+
+
 def test_the_users_pairs_are_measured_and_more_than_once_where_they_are_few(data: Path) -> None:
     notes: list[str] = []
     config = tiny(

@@ -46,6 +46,8 @@ def same(one: Path, other: Path) -> None:
         {"train.optimizer": "rmsprop", "train.schedule": "cosine", "train.save_every": 5},
         {"train.schedule": "one-cycle", "train.accumulate": 3, "train.batch_tokens": 71, "train.epochs": 3},
         {"train.sampling": "exponential", "train.sampling_scale": 5.0, "train.sampling_floor": 0.1},
+        # Some letters are unknown.
+        {"model.copying": True, "source.vocab_size": 9, "target.vocab_size": 7, "train.sampling": "linear"},
         # Nothing is learned at this rate: every validation counts against patience.
         {
             "train.schedule": "plateau",
@@ -66,6 +68,7 @@ def same(one: Path, other: Path) -> None:
         "rmsprop-cosine",
         "one-cycle-accumulate",
         "sampling",
+        "copying",
         "plateau",
     ],
 )
