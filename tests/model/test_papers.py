@@ -218,22 +218,65 @@ def luong2015_local_p(p: Parameters, source: list[int], target: list[int]) -> li
     return luong(p, source, target, 2)
 
 
+def both_ways(p: Parameters, layer: int, inputs: list[Vector]) -> tuple[list[Vector], list[Vector]]:
+    """States of a bidirectional LSTM, and its last h and c."""
+    forward: list[Vector] = []
+    backward: list[Vector] = []
+    h = c = np.zeros(ENCODER)
+    for x in inputs:
+        h, c = lstm(p, f"encoder.layers.{layer}.0", x, h, c)
+        forward.append(h)
+    back = cell = np.zeros(ENCODER)
+    for x in reversed(inputs):
+        back, cell = lstm(p, f"encoder.layers.{layer}.1", x, back, cell)
+        backward.insert(0, back)
+    states = [np.concatenate(pair) for pair in zip(forward, backward, strict=True)]
+    return states, [np.concatenate([h, back]), np.concatenate([c, cell])]
+
+
+def code(p: Parameters, source: list[int], target: list[int]) -> list[float]:
+    """Luong's decoder (general score, input feeding) over a bidirectional encoder."""
+    memory, last = both_ways(p, 0, [p["encoder.embedding.weight"][word] for word in source])
+    h, c = (np.tanh(p[f"bridge.maps.{i}.weight"] @ last[i] + p[f"bridge.maps.{i}.bias"]) for i in range(2))
+    fed = np.zeros(READOUT)
+    result = []
+    for before, word in zip([SOS, *target], target, strict=False):
+        y = p["decoder.embedding.weight"][before]
+        h, c = lstm(p, "decoder.below.layers.0", np.concatenate([y, fed]), h, c)
+        context = expected(luong_weights(p, h, memory, None), memory)
+        fed = np.tanh(p["decoder.readout.w_c.weight"] @ np.concatenate([h, context]))
+        result.append(log_softmax(p["head.weight"] @ fed + p["head.bias"], word))
+    return result
+
+
+def gru(p: Parameters, name: str, x: Vector, h: Vector) -> Vector:
+    """The reset gate after the product, as in PyTorch and cuDNN."""
+    w, u = np.split(p[f"{name}.weight_ih"], 3), np.split(p[f"{name}.weight_hh"], 3)
+    b, d = np.split(p[f"{name}.bias_ih"], 3), np.split(p[f"{name}.bias_hh"], 3)
+    r, z = (sigmoid(w[i] @ x + b[i] + u[i] @ h + d[i]) for i in range(2))
+    return z * h + (1 - z) * np.tanh(w[2] @ x + b[2] + r * (u[2] @ h + d[2]))
+
+
+def tiny(p: Parameters, source: list[int], target: list[int]) -> list[float]:
+    """Additive attention on the previous state, one layer, one direction."""
+    s, states = np.zeros(H), []
+    for word in source:
+        s = gru(p, "encoder.layers.0.0", p["encoder.embedding.weight"][word], s)
+        states.append(s)
+    result = []
+    for before, word in zip([SOS, *target], target, strict=False):
+        c = expected(additive(p, s, states), states)
+        s = gru(p, "decoder.below.layers.0", np.concatenate([p["decoder.embedding.weight"][before], c]), s)
+        r = np.tanh(p["decoder.readout.w_c.weight"] @ np.concatenate([s, c]))
+        result.append(log_softmax(p["head.weight"] @ r + p["head.bias"], word))
+    return result
+
+
 def between(p: Parameters, source: list[int], target: list[int]) -> list[float]:
-    """`small` and `chars`: the first decoder layer asks, the second gets the context (Wu et al. 2016 §3)."""
+    """`small`, `medium` and `chars`: the first decoder layer asks, the second gets the context (Wu et al. 2016 §3)."""
     states = [np.sqrt(E) * p["encoder.embedding.weight"][word] for word in source]
     for layer in range(2):
-        forward: list[Vector] = []
-        backward: list[Vector] = []
-        h = c = np.zeros(ENCODER)
-        for x in states:
-            h, c = lstm(p, f"encoder.layers.{layer}.0", x, h, c)
-            forward.append(h)
-        back = cell = np.zeros(ENCODER)
-        for x in reversed(states):
-            back, cell = lstm(p, f"encoder.layers.{layer}.1", x, back, cell)
-            backward.insert(0, back)
-        states = [np.concatenate(pair) for pair in zip(forward, backward, strict=True)]
-        last = [np.concatenate([h, back]), np.concatenate([c, cell])]
+        states, last = both_ways(p, layer, states)
     start = [
         np.tanh(p[f"bridge.maps.{i}.weight"] @ last[i % 2] + p[f"bridge.maps.{i}.bias"]) for i in range(4)
     ]
@@ -257,7 +300,10 @@ RECIPES: dict[str, tuple[Paper, dict[str, int]]] = {
     "luong2015": (luong2015, {}),
     "luong2015-local-p": (luong2015_local_p, {"attention_window": 2}),
     "small": (between, {"encoder_hidden": ENCODER, "attention_size": A}),
+    "medium": (between, {"encoder_hidden": ENCODER, "attention_size": A}),
     "chars": (between, {"encoder_hidden": ENCODER, "attention_size": A}),
+    "code": (code, {"encoder_hidden": ENCODER}),
+    "tiny": (tiny, {"attention_size": A}),
 }
 
 
@@ -271,11 +317,12 @@ def test_log_probabilities_are_the_papers(name: str, longest: int, shortest: int
     paper, more = RECIPES[name]
     sizes = {"hidden": H, "embedding": E, "readout_size": READOUT, **more}
     settings = config.load(name, {"model": sizes}).model
-    model = build(settings, SOURCE_V, TARGET_V, seed=1).double().eval()
+    words = TARGET_V if settings.tied == "all" else SOURCE_V
+    model = build(settings, words, TARGET_V, seed=1).double().eval()
     torch.manual_seed(4)
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.5, 0.5)
-    sources = torch.randint(4, SOURCE_V, (2, longest))
+    sources = torch.randint(4, words, (2, longest))
     targets = torch.randint(4, TARGET_V, (2, 5))
     source_lengths, target_lengths = [longest, shortest], [5, 3]
     for b in range(2):

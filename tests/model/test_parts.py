@@ -112,7 +112,8 @@ def test_dropout_is_for_training_only(recipe: str) -> None:
     losses = {}
     for dropout in (0.0, 0.5):
         settings = settings.model_copy(update={"dropout": dropout})
-        model = build(settings, SOURCE_V, TARGET_V, seed=1)
+        size = max(SOURCE_V, TARGET_V)
+        model = build(settings, size, size, seed=1)
         torch.manual_seed(2)
         for parameter in model.parameters():  # the papers' initial ones are nearly zero
             torch.nn.init.uniform_(parameter, -0.5, 0.5)

@@ -76,9 +76,9 @@ class Small:
         self.most, self.rows, self.failed = most, 0, 0
         encode = Seq2Seq.encode
 
-        def counted(model: Seq2Seq, source: Tensor, lengths: Tensor) -> Any:
+        def counted(model: Seq2Seq, source: Tensor, *more: Any) -> Any:
             self.rows = len(source)
-            return encode(model, source, lengths)
+            return encode(model, source, *more)
 
         monkeypatch.setattr(Seq2Seq, "encode", counted)
         model.encoder.embedding.weight.register_hook(self.walk)  # type: ignore[no-untyped-call]

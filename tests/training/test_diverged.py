@@ -39,8 +39,8 @@ def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> list[list[int]]:
 
     validated = Dataset.__init__
 
-    def separate(dataset: Dataset, *sides: Any) -> None:  # validation's batches are not counted
-        validated(dataset, *sides)
+    def separate(dataset: Dataset, *sides: Any, **more: Any) -> None:  # validation's batches are not counted
+        validated(dataset, *sides, **more)
         dataset.batch = batch.__get__(dataset)  # type: ignore[method-assign]
 
     monkeypatch.setattr(Dataset, "batch", noted)
