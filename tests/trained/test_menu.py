@@ -9,6 +9,7 @@ import torch
 
 from suguk.config import PredictConfig
 from suguk.errors import UserError
+from suguk.model import build
 from suguk.predictor import Constraint, Prediction
 from suguk.trained import TrainedEnsemble, TrainedModel
 from tests.trained.test_answers import LINES, drawn, same
@@ -167,6 +168,23 @@ def test_members_share_their_vocabularies(model: TrainedModel) -> None:
     other = drawn("char")
     with pytest.raises(UserError, match="models 1 and 2 have other source vocabularies"):
         TrainedEnsemble.of([model, other])
+
+
+def test_members_copy_all_or_none(model: TrainedModel) -> None:
+    config = model.config.model_copy(
+        update={"model": model.config.model.model_copy(update={"copying": True})}
+    )
+    copying = build(config.model, model.source.size, model.target.size, seed=1)
+    other = TrainedModel(config, model.source, model.target, copying)
+    with pytest.raises(UserError, match="some of the models copy"):
+        TrainedEnsemble.of([model, other])
+    both = TrainedEnsemble.of([other, other])
+    for one, wanted in zip(
+        both.predict(["a zebra c", "on"]), other.predict(["a zebra c", "on"]), strict=True
+    ):
+        same(one, wanted)
+    for mean in (False, True):
+        assert other.encode(["a zebra c"], mean=mean).shape[0] == 1
 
 
 def test_vectors_do_not_know_their_batch(model: TrainedModel) -> None:
