@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import suguk
+from suguk.report.forcing import forced
 from suguk.trained import TrainedModel
 
 SETTINGS: dict[str, Any] = {
@@ -78,3 +79,7 @@ def test_unseen_names(copying: bool, tmp_path: Path) -> None:
     (other,) = loaded.score(["call qqq"], ["xyz called"])
     assert other.tokens[0] == "<unk>"
     assert other.log_prob < score.log_prob - 3
+    sources, targets = [list(side) for side in zip(*asked[:23], strict=True)]
+    both = forced(loaded, sources, targets)
+    assert both.nll == pytest.approx(-sum(one.log_prob for one in loaded.score(sources, targets)), rel=1e-4)
+    assert both.right == both.tokens
