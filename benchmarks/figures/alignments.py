@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures.svg import MARGIN, Picture
+from benchmarks.figures.svg import FAINT, MARGIN, NIGHT, PAPER, Picture
 from benchmarks.figures.workshop import SPA_ENG, Corpus, Workshop
 from suguk.data.read import read
-from suguk.explain.heatmap import DARK, LIGHT, MUTED, heatmap
+from suguk.explain.heatmap import LIGHT, MUTED, heatmap
 from suguk.predictor import Attention
 
 SHOWS = "attention heatmaps of several test sentences in one picture"
@@ -61,16 +61,18 @@ def draw(numbers: dict[str, Any], command: str) -> str:
         _WIDTH, "Where attention looks", "Columns: words that were read; rows: words as they were written."
     )
     # The panels' own colours are attributes, which a style sheet overrides; their cells stay as they are.
-    picture.add(
-        f'<style>@media (prefers-color-scheme:dark){{svg svg>rect[fill="{LIGHT}"]{{fill:#14161f}}'
-        f'svg svg text:not([fill]){{fill:#e6e8f2}} svg svg [fill="{MUTED}"],svg svg [fill="{MUTED}"] text'
-        f'{{fill:#a4abc4}} svg svg [fill="{DARK}"] text[fill="{DARK}"]{{fill:{DARK}}}}}</style>'
+    ground, lesser = (
+        f'svg svg>rect[fill="{LIGHT}"]{{fill:{PAPER}}}',
+        f'svg svg [fill="{MUTED}"]{{fill:{FAINT}}}',
     )
+    dark = f"svg svg{{fill:{NIGHT}}} {ground} {lesser}"
+    picture.add(f"<style>@media (prefers-color-scheme:dark){{{dark}}}</style>")
     x, y, shelf = float(MARGIN), picture.top, 0.0
     for sentence in numbers["sentences"]:
         shown = sentence["attention"]
         weights = np.array(shown["weights"], np.float32)
-        attention = Attention(tuple(shown["source_tokens"]), tuple(shown["target_tokens"]), weights)
+        read_words, written = (tuple(map(word, shown[side])) for side in ("source_tokens", "target_tokens"))
+        attention = Attention(read_words, written, weights)
         panel = heatmap(attention, f"{sentence['source']} → {sentence['output']}", sentence["score"])
         width, height = (int(size) for size in re.findall(r'(?:width|height)="(\d+)"', panel)[:2])
         if x > MARGIN and x + width > _WIDTH - MARGIN:
@@ -83,3 +85,8 @@ def draw(numbers: dict[str, Any], command: str) -> str:
         f"among those of {SHORTEST} to {LONGEST} words, sentences with unknown words left out; none was chosen by hand."
     )
     return picture.finish(caption, command)
+
+
+def word(token: str) -> str:
+    """Without the mark of a space before it: all tokens here are whole words."""
+    return token.removeprefix("▁")

@@ -61,4 +61,4 @@ def settings(numbers: Mapping[str, Any]) -> str:
     """For a caption: seeds, and how BLEU was computed."""
     runs = [run for runs in numbers["models"].values() for run in runs]
     seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
-    return f"Seeds {seeds}. {runs[0]['signature']}."
+    return f"{'Seeds' if ',' in seeds else 'Seed'} {seeds}. {runs[0]['signature']}."

@@ -41,6 +41,10 @@ def measure(workshop: Workshop) -> dict[str, Any]:
     folder = workshop.out / "phrases"
     counts = extracted(workshop, folder)
     kept = {pair: count for pair, count in counts.items() if count >= OFTEN}
+    if len({source for source, _ in kept if " " in source}) < 3:
+        raise SystemExit(
+            f"too few phrases were seen {OFTEN} times: more sentences, or a model that aligns better"
+        )
     pairs = folder / "pairs.tsv"
     write(pairs, _table(sorted(kept)))
     corpus = Corpus((str(pairs.absolute()),), (), (), ("--source", "en", "--target", "es"))
@@ -48,11 +52,12 @@ def measure(workshop: Workshop) -> dict[str, Any]:
     sources = Counter[str]()
     for (source, _), count in counts.items():
         sources[source] += count
+    mapped = sorted({source for source, _ in kept if " " in source}, key=lambda one: (-sources[one], one))
     return {
         "pairs": len(kept),
         "occurrences": sum(kept.values()),
         **scores(workshop, run, folder, kept, sources),
-        **vectors(workshop, run, folder, sources),
+        **vectors(workshop, run, folder, mapped[:MAPPED], sources),
     }
 
 
@@ -120,19 +125,19 @@ def scores(
     }
 
 
-def vectors(workshop: Workshop, run: str, folder: Path, sources: Counter[str]) -> dict[str, Any]:
-    """The context of the most frequent source phrases of several words."""
-    several = [(source, count) for source, count in sources.items() if " " in source]
-    chosen = sorted(several, key=lambda item: (-item[1], item[0]))[:MAPPED]
-    given = "".join(f"{source}\n" for source, _ in chosen)
+def vectors(
+    workshop: Workshop, run: str, folder: Path, chosen: list[str], sources: Counter[str]
+) -> dict[str, Any]:
+    """The contexts of `chosen` source phrases on their first two principal components."""
+    given = "".join(f"{source}\n" for source in chosen)
     path = folder / "vectors.npy"
     workshop.ask("phrases-vectors", "encode", run, "--output", str(path), given=given, makes=path)
     flat, shares = principal(np.load(path).astype(np.float64))
     return {
         "shares": shares.tolist(),
         "map": [
-            {"phrase": source, "count": count, "x": x, "y": y}
-            for (source, count), (x, y) in zip(chosen, flat.tolist(), strict=True)
+            {"phrase": source, "count": sources[source], "x": x, "y": y}
+            for source, (x, y) in zip(chosen, flat.tolist(), strict=True)
         ],
     }
 
@@ -159,13 +164,14 @@ def draw(numbers: dict[str, Any], command: str) -> str:
     panel.names([(point["phrase"], point["x"], point["y"], 0) for point in points], size=11.5)
     top = box.y + box.height + 84
     pairs = numbers["scores"]
+    times = [pair["count"] * room for pair in pairs for room in (0.8, 1.2)]
     ours = linear([pair["model"] for pair in pairs])
     _scatter(
         picture, Box(84, top, 400, 330), linear([pair["counting"] for pair in pairs]), ours, pairs, "counting",
         "log (count of the pair / count of the source)", "Beside scores of counting", numbers["with_counting"],
     )  # fmt: skip
     _scatter(
-        picture, Box(604, top, 400, 330), logarithmic([pair["count"] for pair in pairs]), ours, pairs, "count",
+        picture, Box(604, top, 400, 330), logarithmic(times), ours, pairs, "count",
         "occurrences of the pair", "Beside counts", numbers["with_counts"],
     )  # fmt: skip
     picture.top = top + 330 + 40

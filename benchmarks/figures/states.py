@@ -102,13 +102,14 @@ def draw(numbers: dict[str, Any], command: str) -> str:
             all_of_them=True,
         )
         line = (
-            f"Mean distance in all dimensions: {found['same']:.2f} between sentences of one kind, "
-            f"{found['other']:.2f} between those of two."
+            f"Mean distance in all dimensions: {found['same']:.3g} between sentences of one kind, "
+            f"{found['other']:.3g} between those of two."
         )
         picture.text(box.x, box.y + box.height + 62, line, size=12, kind="muted")
         picture.top = box.y + box.height + 72
     caption = (
-        "Components of each panel's own sentences, by singular values of the centred states, in their units."
+        "Components of each panel's own sentences, by singular values of the centred states; each axis has its own "
+        "scale. Distances are Euclidean."
     )
     return picture.finish(caption, command)
 

@@ -22,7 +22,7 @@ SERIES = (
     ("#1f7a99", "#74cbea"),
     ("#6a4fb3", "#c3acff"),
 )
-_NIGHT, _PAPER = "#e6e8f2", "#14161f"
+NIGHT, PAPER, FAINT = "#e6e8f2", "#14161f", "#a4abc4"  # ink, ground and lesser ink of dark surroundings
 _CODE = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
 MARGIN = 24
 _TICK, _LABEL, _CAPTION = 12, 13, 12  # pixels
@@ -30,12 +30,12 @@ _TICK, _LABEL, _CAPTION = 12, 13, 12  # pixels
 
 def _style() -> str:
     light = [
-        f"text{{fill:{DARK}}} .muted{{fill:{MUTED}}} .paper{{fill:{LIGHT}}} .halo{{stroke:{LIGHT}}}",
+        f".ink{{fill:{DARK}}} .muted{{fill:{MUTED}}} .paper{{fill:{LIGHT}}} .halo{{stroke:{LIGHT}}}",
         ".grid{stroke:#e3e6f0} .axis{stroke:#8d94ab} .band{fill:#eceef6}",
         *(f".f{k}{{fill:{one}}} .s{k}{{stroke:{one}}}" for k, (one, _) in enumerate(SERIES)),
     ]
     dark = [
-        f"text{{fill:{_NIGHT}}} .muted{{fill:#a4abc4}} .paper{{fill:{_PAPER}}} .halo{{stroke:{_PAPER}}}",
+        f".ink{{fill:{NIGHT}}} .muted{{fill:{FAINT}}} .paper{{fill:{PAPER}}} .halo{{stroke:{PAPER}}}",
         ".grid{stroke:#2b2f40} .axis{stroke:#7b829c} .band{fill:#232736}",
         *(f".f{k}{{fill:{one}}} .s{k}{{stroke:{one}}}" for k, (_, one) in enumerate(SERIES)),
     ]
@@ -106,10 +106,10 @@ class Picture:
 
     def text(
         self, x: float, y: float, text: str, *, size: float = _LABEL, anchor: str = "start",
-        kind: str = "", bold: bool = False, more: str = "",
+        kind: str = "ink", bold: bool = False, more: str = "",
     ) -> None:  # fmt: skip
         """kind: a class of the style sheet; more: further attributes."""
-        about = f' class="{kind}"' if kind else ""
+        about = f' class="{kind}"'
         about += ' font-weight="600"' if bold else ""
         about += f' text-anchor="{anchor}"' if anchor != "start" else ""
         self.add(f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}"{about}{more}>{escape(text)}</text>')
@@ -221,7 +221,7 @@ class Panel:
         taken: list[Box] = [Box(x - 5, y - 5, 10, 10) for x, y in dots]
         for own, ((text, _, _, series), (x, y)) in enumerate(zip(points, dots, strict=True)):
             width = text_width(text, size) * 0.93
-            places = list(_around(x, y, width, size))
+            places = list(_around(x, y, width, size, far=all_of_them))
             inside = [
                 one for one in places if one.x >= box.x and one.x + width <= box.x + box.width
                 and one.y >= box.y and one.y + size <= box.y + box.height
@@ -236,14 +236,14 @@ class Panel:
                     lead = f"M{x:.1f} {y:.1f}L{x:.1f} {edge:.1f}"
                     self.picture.add(f'<path class="s{series}" stroke-opacity=".5" d="{lead}"/>')
                 more = ' paint-order="stroke" stroke-width="3"'
-                self.picture.text(one.x, one.y + 0.85 * size, text, size=size, kind="halo", more=more)
+                self.picture.text(one.x, one.y + 0.85 * size, text, size=size, kind="ink halo", more=more)
 
 
-def _around(x: float, y: float, width: float, size: float) -> Iterator[Box]:
-    """Places for a name of this width, best first: beside, above, below, and farther off above and below."""
+def _around(x: float, y: float, width: float, size: float, *, far: bool) -> Iterator[Box]:
+    """Places for a name of this width, best first: beside, above and below its dot; far: also farther off."""
     yield Box(x + 8, y - size / 2, width, size)
     yield Box(x - 8 - width, y - size / 2, width, size)
-    for away in (8.0, 8 + 1.4 * size, 8 + 2.8 * size):
+    for away in (8.0, 8 + 1.4 * size, 8 + 2.8 * size) if far else (8.0,):
         for left in (x - width / 2, x - 4, x - width + 4):
             yield Box(left, y - away - size, width, size)
             yield Box(left, y + away, width, size)

@@ -1,5 +1,6 @@
 """Trains and asks by the command line that a user would type; what is done is kept and not done again."""
 
+import hashlib
 import json
 import os
 import shlex
@@ -61,7 +62,7 @@ class Workshop:
     def train(self, name: str, data: Corpus, *settings: str, seed: int = 1) -> str:
         """The run directory OUT/runs/NAME, trained once; goes on with one that was stopped.
 
-        SystemExit if it is there, trained with another command.
+        SystemExit if it is there, trained with other settings or data.
         """
         folder = self.out / "runs" / name
         words = ["train", *self.files(data.train), *data.columns]
@@ -73,10 +74,10 @@ class Workshop:
         record = self.out / "runs" / f"{name}.json"
         kept = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         shown = self.shown(words)
-        begun = {"command": shown, "finished": False}
-        if kept and kept["command"] != shown:
+        begun = {"command": shown, "made": self._made(words), "finished": False}
+        if kept and {**kept, "finished": False} != begun:
             raise SystemExit(
-                f"{folder} was trained with other settings; remove it and {record.name}, or name another --out"
+                f"{folder} was trained with other settings or data; remove it and {record.name}, or name another --out"
             )
         if not kept.get("finished"):
             write(record, json.dumps(begun, ensure_ascii=False, indent=1) + "\n")
@@ -89,14 +90,20 @@ class Workshop:
     def ask(self, name: str, *words: str, given: str = "", makes: Path | None = None) -> str:
         """What a command prints about a trained model, kept in OUT/answers/NAME.json. makes: a file it writes."""
         record = self.out / "answers" / f"{name}.json"
-        asked = {"command": self.shown(words), "given": given}
+        asked = {"command": self.shown(words), "given": given, "made": self._made(words, makes)}
         if record.exists() and (makes is None or makes.exists()):
-            kept: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
+            kept: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
             if {key: kept.get(key) for key in asked} == asked:
-                return kept["printed"]
+                return str(kept["printed"])
         printed = self._call(words, given)
         write(record, json.dumps({**asked, "printed": printed}, ensure_ascii=False) + "\n")
         return printed
+
+    def _made(self, words: Sequence[str], makes: Path | None = None) -> dict[str, str]:
+        """Digests of the recipe and of the files in OUT that a command reads, which may have changed since."""
+        ours = [Path(word) for word in words if word == BASE or word.startswith(f"{self.out}/")]
+        files = [path for path in ours if path.is_file() and path != makes]
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     def files(self, names: Sequence[str]) -> list[str]:
         return [str(self.data / name) for name in names]
