@@ -220,7 +220,7 @@ class Panel:
         dots = [self.at(x, y) for _, x, y, _ in points]
         taken: list[Box] = [Box(x - 5, y - 5, 10, 10) for x, y in dots]
         for own, ((text, _, _, series), (x, y)) in enumerate(zip(points, dots, strict=True)):
-            width = text_width(text, size) * 0.93
+            width = text_width(text, size)
             places = list(_around(x, y, width, size, far=all_of_them))
             inside = [
                 one for one in places if one.x >= box.x and one.x + width <= box.x + box.width
