@@ -33,7 +33,10 @@ SHOWN = ("bleu", "chrf", "exact", "wer", "per")
 
 
 class Job(NamedTuple):
-    """One run with one seed. data, made: folders of the data; minutes: a time budget in place of the run's own."""
+    """One run with one seed. data, made: folders of the data; minutes: a time budget in place of the run's own.
+
+    emulate: train with bfloat16 as emulate.py has it.
+    """
 
     name: str
     seed: int
@@ -41,6 +44,7 @@ class Job(NamedTuple):
     made: Path
     out: Path
     minutes: float | None = None
+    emulate: bool = False
 
     @property
     def called(self) -> str:
@@ -88,9 +92,10 @@ def train(job: Job) -> None:
             )
         return
     resumed = (job.folder / "model.json").exists()
-    _, step = _call(job, ["suguk", "train", "--resume", str(job.folder)] if resumed else command)
+    typed = ["suguk", "train", "--resume", str(job.folder)] if resumed else command
+    _, step = _call(job, ["benchmarks.emulate", *typed[1:]] if job.emulate else typed)
     row = {"name": job.name, "seed": job.seed, "beside": RUNS[job.name].beside}
-    row |= {"date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    row |= {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "emulated": job.emulate}
     _write(
         file,
         {**row, **step, "command": shlex.join(command), "resumed": resumed, **_last(job.folder)},
@@ -211,6 +216,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N")
     parser.add_argument("--on", choices=("valid", "test"), default="valid", help="what is scored")
     parser.add_argument("--minutes", type=float, help="time budget in place of the run's own")
+    parser.add_argument(
+        "--emulate", action="store_true", help="bfloat16 where the processor has none: emulate.py"
+    )
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     parser.add_argument(
         "--table", action="store_true", help="print what was recorded in OUT as a table and stop"
@@ -224,7 +232,8 @@ def main() -> None:
             parser.error(f"unknown run {name!r}; known: {', '.join(RUNS)}")
     for name in arguments.names or RUNS:
         for seed in arguments.seeds:
-            job = Job(name, seed, arguments.data, arguments.made, arguments.out, arguments.minutes)
+            folders = arguments.data, arguments.made, arguments.out
+            job = Job(name, seed, *folders, arguments.minutes, arguments.emulate)
             if arguments.list:
                 print(shlex.join(job.train()), shlex.join(job.evaluate(arguments.on)), sep="\n")
             else:

@@ -233,3 +233,15 @@ def test_gradcheck_through_padding() -> None:
         return outputs, *last
 
     assert torch.autograd.gradcheck(run, (inputs, *state, *weights), nondet_tol=1e-9, fast_mode=True)
+
+
+@pytest.mark.parametrize("mask", [None, mask_of(LENGTHS[7])])
+def test_lstms_are_float32_where_the_processor_has_none_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, mask: Tensor | None
+) -> None:
+    monkeypatch.setattr(fast, "bfloat16_sequences", lambda: False)
+    drawing = drawn("lstm", LENGTHS[7], torch.float32)
+    wanted = results(fast.sequence, "lstm", mask, drawing, False)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = results(fast.sequence, "lstm", mask, drawing, False)
+    same(found, wanted, 0.0)

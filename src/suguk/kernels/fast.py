@@ -8,6 +8,7 @@ step, is carried through the padding by one extra input column that opens the fo
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -105,6 +106,27 @@ def _hold_when_padded(inputs: Tensor, mask: Tensor, weights: Weights) -> tuple[T
 
 
 def _fused(kind: str, inputs: Tensor, state: CellState, weights: Weights) -> tuple[Tensor, CellState]:
+    if kind == "lstm" and _unknown(inputs):
+        with torch.autocast("cpu", enabled=False):
+            return _call(kind, inputs.float(), tuple(part.float() for part in state), weights)
+    return _call(kind, inputs, state, weights)
+
+
+def _unknown(inputs: Tensor) -> bool:
+    """Whether autocast would ask oneDNN for what it lacks on this processor: LSTM sequences in bfloat16."""
+    if torch.compiler.is_compiling() or inputs.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
+    return not bfloat16_sequences()
+
+
+@cache
+def bfloat16_sequences() -> bool:
+    """Whether oneDNN has LSTM sequences in bfloat16 here; where PyTorch cannot tell, it is taken to have them."""
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return ask is None or bool(ask())
+
+
+def _call(kind: str, inputs: Tensor, state: CellState, weights: Weights) -> tuple[Tensor, CellState]:
     flat = list(weights)
     start = [part.unsqueeze(0) for part in state]
     options = (
