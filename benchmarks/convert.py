@@ -6,8 +6,9 @@ DATA holds the data sets by name, as for record.py; what it lacks is left out, a
 with train.tsv, valid.tsv and test.tsv:
 
 - inflection-LANG of sigmorphon2023-inflection: the source is tags and letters as symbols, `+V +PST w a l k`; the
-  target is the form as it stands. A tag is split at `;`, `(`, `)` and `,`, so that combinations share their parts;
-  the `+` of finite-state morphology keeps it apart from letters. `▁` is a space.
+  target is the letters of the form, `w a l k e d`, so that they can be copied. A tag is split at `;`, `(`, `)` and
+  `,`, so that combinations share their parts; the `+` of finite-state morphology keeps it apart from letters. `▁` is
+  a space.
 - g2p-kor of sigmorphon2021-g2p and names-jamo of names-en-ko: Hangul as jamo with spaces between them. Initial and
   final consonants are different characters, so syllables can be put together again in one way only.
 - scan-simple, scan-length, scan-jump of scan, which has no validation split: 500 training commands and all their
@@ -51,7 +52,7 @@ def inflection(data: Path, language: str) -> Splits:
         for lemma, described, form in _cells(
             data / "sigmorphon2023-inflection" / f"{language}.{ending}", header=False
         ):
-            yield f"{tags(described)} {letters(lemma)}", form
+            yield f"{tags(described)} {letters(lemma)}", letters(form)
 
     return {"train": rows("trn"), "valid": rows("dev"), "test": rows("tst")}
 

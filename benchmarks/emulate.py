@@ -8,6 +8,7 @@ float32. It says something about scores, nothing about speed.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ PRODUCTS = {
 }  # fmt: skip
 
 
-class Rounded(TorchDispatchMode):
+class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Products and LSTM sequences of bfloat16 tensors by way of float32."""
 
     def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
@@ -40,6 +41,12 @@ class Rounded(TorchDispatchMode):
         return narrow(found) if isinstance(found, torch.Tensor) else tuple(map(narrow, found))
 
 
+def rounded() -> AbstractContextManager[object]:
+    """A context in which they are."""
+    found: AbstractContextManager[object] = Rounded()  # type: ignore[no-untyped-call]
+    return found
+
+
 def wide(value: Any) -> Any:
     """A bfloat16 tensor in float32; anything else as it is."""
     return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 else value
@@ -51,7 +58,7 @@ def narrow(value: torch.Tensor) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    precision.native = lambda _: True
-    fast.bfloat16_sequences = lambda: True
-    with Rounded():
+    for room, name in ((precision, "native"), (fast, "bfloat16_sequences")):
+        setattr(room, name, lambda *_: True)
+    with rounded():
         main()

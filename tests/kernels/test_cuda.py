@@ -8,6 +8,7 @@ import torch
 from suguk.kernels import additive, fast, projection, reference
 from suguk.kernels.dropout import dropout
 from suguk.kernels.reference import GATES
+from suguk.model.replay import SEEN, Replay
 from suguk.training.precision import precision
 from tests.kernels.test_sequence import LENGTHS, drawn, mask_of, results
 from tests.model.compositions import Pairs, every, pairs, tiny
@@ -45,6 +46,31 @@ def test_losses_and_gradients_of_every_composition(composition: dict[str, Any]) 
     torch.testing.assert_close(found.cpu(), wanted, rtol=0, atol=1e-9)
     for a, b in zip(torch.autograd.grad(found, list(model.parameters())), gradients, strict=True):
         torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-8)
+
+
+@every
+def test_recorded_loops_of_every_composition(composition: dict[str, Any]) -> None:
+    model = tiny(**{**composition, "zoneout": 0.0, "zoneout_cell": 0.0})  # nothing drawn in training
+    wanted = model.loss(*RAGGED, label_smoothing=0.1).total
+    gradients = torch.autograd.grad(wanted, list(model.parameters()))
+    model = model.to(GPU).train()
+    model.decoder.replay = Replay(model.decoder)
+    batch = Pairs(*(part.to(GPU) for part in RAGGED))
+    for _ in range(SEEN + 2):
+        found = model.loss(*batch, label_smoothing=0.1).total
+        torch.testing.assert_close(found.cpu(), wanted, rtol=0, atol=1e-9)
+        for a, b in zip(torch.autograd.grad(found, list(model.parameters())), gradients, strict=True):
+            torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-8)
+
+
+def test_a_recorded_loop_in_bfloat16() -> None:
+    model = tiny(cell="lstm", attention="general", attend="after", input_feeding=True, readout="tanh").float()
+    model = model.to(GPU).train()
+    batch = Pairs(*(part.to(GPU) for part in RAGGED))
+    model.decoder.replay = Replay(model.decoder)
+    with torch.autocast("cuda", torch.bfloat16):
+        losses = [float(model.loss(*batch).total.detach()) for _ in range(SEEN + 2)]
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-3)
 
 
 def test_small_kernels() -> None:

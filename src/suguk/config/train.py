@@ -92,6 +92,11 @@ class TrainConfig(Section):
         "processor or the GPU computes in it",
     )
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda or cuda:N")
+    cuda_graphs: bool = Field(
+        False,
+        description="on a GPU, record loops of the decoder and replay each as one launch; batches are padded to "
+        "multiples of 16 rows and 8 tokens. Not measured yet",
+    )
     valid_metric: Metric = Field(
         "auto",
         description="of free-running greedy decoding, chooses the best model: bleu, chrf, ter, exact, cer, wer, per, "

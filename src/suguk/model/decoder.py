@@ -26,6 +26,7 @@ from suguk.model.copying import Switch
 from suguk.model.dropout import Dropout
 from suguk.model.inputs import TokenEmbedding
 from suguk.model.memory import Memory, State
+from suguk.model.replay import Replay
 
 
 class Decoder(nn.Module):
@@ -56,6 +57,7 @@ class Decoder(nn.Module):
         self.readout_word, self.readout_previous = readout_word, readout_previous
         self.coverage, self.switch = coverage, switch
         self.dropout_between, self.dropout = (Dropout(dropout, variational=variational) for _ in range(2))
+        self.replay: Replay | None = None  # in training on a GPU
 
     def start(self, memory: Memory) -> State:
         """The state before the first word, one hypothesis a row (Q = 1); fed back is zero (Luong 2015 §3.3)."""
@@ -136,12 +138,18 @@ class Decoder(nn.Module):
     def _stepwise(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """One step after the other, with all that does not depend on an earlier step taken out of the loop."""
         words = self._word(inputs)
-        with Steps(inputs.shape[1], inputs.device):
-            projected, rest = self.below.first.project(words)
-            found = list(self._steps(words, projected, rest, memory))
-        readouts, contexts, weights, *seen = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        replay = self.replay if self.training and torch.is_grad_enabled() else None
+        loop = self.loop if replay is None else replay
+        readouts, contexts, weights, *seen = loop(words, memory)
         readout = readouts if self.input_feeding else self._readout(readouts, contexts, words)
         return readout, weights, self._switch(seen[0], contexts, words) if seen else ()
+
+    def loop(self, words: Tensor, memory: Memory) -> tuple[Tensor, ...]:
+        """What `_steps` gives of every step, [B, T, …]. words: embeddings [B, T, E]."""
+        with Steps(words.shape[1], words.device):
+            projected, rest = self.below.first.project(words)
+            found = list(self._steps(words, projected, rest, memory))
+        return tuple(torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
 
     def _steps(
         self, words: Tensor, projected: Tensor, rest: Weights, memory: Memory

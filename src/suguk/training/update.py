@@ -13,6 +13,7 @@ from torch import Tensor
 from suguk.config import TrainConfig
 from suguk.errors import UserError
 from suguk.model import Loss, Seq2Seq
+from suguk.model.replay import Replay
 from suguk.training.freeze import freeze
 from suguk.training.memory import keep_freed_memory
 from suguk.training.optimise import Optimizer
@@ -27,6 +28,8 @@ class Updater:
         self.model, self.config, self.device = model, config, device
         self.dtype = precision(config.precision, device)
         keep_freed_memory()
+        if config.cuda_graphs and device.type == "cuda":
+            model.decoder.replay = Replay(model.decoder)
         self.parameters = freeze(model, config.freeze)
         self.optimizer = Optimizer(config, self.parameters)
 

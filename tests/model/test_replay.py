@@ -1,0 +1,118 @@
+"""Loops that are recorded for a GPU: what surrounds the recording, on the CPU. The GPU's part is in tests/kernels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from suguk.model import Seq2Seq, replay
+from suguk.model.cells import Cell
+from suguk.model.replay import Replay
+from tests.model.compositions import Pairs, every, pairs, tiny
+
+RAGGED = pairs((5, 1, 3), (4, 2, 4))
+
+
+class Recorder:
+    """Takes the place of `make_graphed_callables`: static inputs, and gradients written into the same place."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(
+        self, loop: nn.Module, samples: tuple[Tensor, ...], **options: Any
+    ) -> Callable[..., tuple[Tensor, ...]]:
+        assert options == {"allow_unused_input": True, "pool": None}
+        assert all(sample.is_leaf for sample in samples)
+        self.shapes.append(tuple(samples[0].shape))
+
+        def run(*given: Tensor) -> tuple[Tensor, ...]:
+            for sample, one in zip(samples, given, strict=True):
+                assert (sample.shape, sample.dtype, sample.requires_grad) == (
+                    one.shape,
+                    one.dtype,
+                    one.requires_grad,
+                )
+            found: tuple[Tensor, ...] = loop(*given)
+            return found
+
+        return run
+
+
+def gradients(model: Seq2Seq, batch: Pairs) -> tuple[Tensor, ...]:
+    model.zero_grad()
+    loss = model.loss(*batch, label_smoothing=0.1).total
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach(), *(
+        torch.zeros_like(one) if one.grad is None else one.grad for one in model.parameters()
+    )
+
+
+@every
+def test_the_loss_and_gradients_of_a_padded_loop(composition: dict[str, Any]) -> None:
+    model = tiny(**composition).train()
+    for settled in model.modules():  # nothing drawn: zoneout's expectation needs eval
+        if isinstance(settled, Cell):
+            settled.habits = settled.habits._replace(zoneout=())
+    wanted = gradients(model, RAGGED)
+    model.decoder.replay = Replay(model.decoder, Recorder())
+    for _ in range(replay.SEEN + 1):
+        found = gradients(model, RAGGED)
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+def test_a_size_that_comes_again_is_recorded_once() -> None:
+    model = tiny(cell="lstm", attention="general", attend="after", input_feeding=True, readout="tanh").train()
+    recorder = Recorder()
+    model.decoder.replay = Replay(model.decoder, recorder)
+    one, other = pairs((5, 1, 3), (4, 2, 4)), pairs((8, 7), (8, 8))
+    longer = pairs((9, 1), (3, 4))
+    gradients(model, one)
+    assert recorder.shapes == []
+    gradients(model, longer)
+    gradients(model, other)  # the same once it is padded
+    gradients(model, one)
+    assert recorder.shapes == [(16, 8, 5)]
+    gradients(model, longer)
+    assert recorder.shapes == [(16, 8, 5), (16, 8, 5)]  # of other sources
+
+
+def test_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "MOST", 1)
+    model = tiny(cell="gru", attention="additive", attend="before", readout="tanh").train()
+    recorder = Recorder()
+    model.decoder.replay = Replay(model.decoder, recorder)
+    for _ in range(3):
+        for batch in (RAGGED, pairs((9, 1), (3, 4))):
+            gradients(model, batch)
+    assert len(recorder.shapes) == 1
+
+
+def test_not_where_nothing_is_trained() -> None:
+    model = tiny(cell="gru", attention="additive", attend="before", readout="tanh")
+
+    def record(*_: object, **__: object) -> Any:
+        raise AssertionError
+
+    model.decoder.replay = Replay(model.decoder, record)
+    for _ in range(3):
+        model.loss(*RAGGED)
+        with torch.no_grad():
+            model.train().loss(*RAGGED)
+        model.eval()
+
+
+def test_gradients_are_not_those_of_the_recording() -> None:
+    """A recording returns the same memory every time; two batches of one update add up all the same."""
+    model = tiny(cell="gru", attention="additive", attend="before", readout="tanh").train()
+    weight = next(iter(model.decoder.parameters()))
+    model.decoder.replay = Replay(model.decoder, Recorder())
+    place = torch.ones_like(weight)
+    for _ in range(2):
+        torch.autograd.backward([weight], [place])
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, torch.full_like(weight, 2.0))
+    torch.testing.assert_close(place, torch.ones_like(weight))
