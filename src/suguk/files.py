@@ -31,8 +31,13 @@ def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:
         _forget(temporary)
 
 
-def write_folder(path: str | Path, contents: Mapping[str, bytes | memoryview]) -> None:
-    """A new folder with these files. UserError if it exists and is not empty, or cannot be written."""
+def write_folder(
+    path: str | Path, contents: Mapping[str, bytes | memoryview | Callable[[Path], object]]
+) -> None:
+    """A new folder with these files. UserError if it exists and is not empty, or cannot be written.
+
+    contents: of each file, or what writes it, see `write`; one after the other.
+    """
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(
@@ -43,7 +48,11 @@ def write_folder(path: str | Path, contents: Mapping[str, bytes | memoryview]) -
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         for name, content in contents.items():
-            _written(temporary / name, content)
+            if isinstance(content, bytes | memoryview):
+                _written(temporary / name, content)
+            else:
+                content(temporary / name)
+                _sync(temporary / name)
         temporary.replace(path)
         _sync(path.parent)
     except OSError as fault:

@@ -1,6 +1,7 @@
 """The cache: the same answers with it, without it, and with a damaged one."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -160,8 +161,31 @@ def test_what_was_not_used_for_longest_goes_first(
     size = sum(file.stat().st_size for file in entries(folder)[0].iterdir())
     cache.token_ids(field, ["a"])  # used again: now the youngest
     monkeypatch.setattr(cache, "LIMIT", 2 * size)
+    monkeypatch.setattr(cache, "KEPT", 1)
     cache.token_ids(field, ["e"])
     monkeypatch.setattr(TextField, "encode_batch", None)
     cache.token_ids(field, ["a"])
     cache.token_ids(field, ["e"])
     assert len(entries(folder)) == 2
+
+
+def test_what_one_training_uses_stays_however_large(
+    folder: Path, field: TextField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "LIMIT", 1)
+    for texts in (["a"], ["b"], ["c"], ["d"], ["e"]):
+        cache.token_ids(field, texts)
+    assert len(entries(folder)) == cache.KEPT
+
+
+def test_ids_are_what_numpy_saves(folder: Path, field: TextField, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "BLOCK", 2)
+    ids, lengths = cache.token_ids(field, ["ab", "", "b", "aab", "a"])
+    wanted = field.encode_batch(["ab", "", "b", "aab", "a"])
+    assert ids.dtype == np.int32
+    assert ids.tolist() == np.concatenate(wanted).tolist()
+    assert lengths.tolist() == [len(row) for row in wanted]
+    (entry,) = entries(folder)
+    buffer = BytesIO()
+    np.save(buffer, np.concatenate(wanted))
+    assert (entry / "ids.npy").read_bytes() == buffer.getvalue()

@@ -11,6 +11,7 @@ import pytest
 from suguk import config as settings
 from suguk.data.check import SHOWN, check, judged, leaks, write_problems
 from suguk.data.read import Pairs, read
+from suguk.data.texts import Texts
 from suguk.errors import ConfigError, Problem
 
 SENTENCES = [(f"el perro {i} corre por la casa verde", f"the dog {i} runs on") for i in range(101)]
@@ -19,7 +20,7 @@ WORDS = [("abcdefg"[i % 7] * (i % 5 + 1) + "hijkl"[i % 5], "A B C D"[: 2 * (i % 
 
 def made(rows: Sequence[tuple[str, str]], *paths: str, first: int = 1) -> Pairs:
     lines = array("q", range(first, first + len(rows)))
-    return Pairs(paths or ("t.tsv",), [s for s, _ in rows], [t for _, t in rows], lines)
+    return Pairs(paths or ("t.tsv",), Texts(s for s, _ in rows), Texts(t for _, t in rows), lines)
 
 
 def told(problems: Sequence[Problem]) -> list[tuple[str, int | None, str]]:
@@ -41,7 +42,7 @@ class TestJudged:
         assert "has 13 characters; at most 12" in problems[2].message
         assert problems[4].message == "the same pair as line 3"
         assert [problem.fatal for problem in problems] == [True, True, True, True, False]
-        assert (good.sources, good.targets) == (["a", "a", "a"], ["b", "b", "c"])
+        assert (good.sources[:], good.targets[:]) == (["a", "a", "a"], ["b", "b", "c"])
         assert good.lines.tolist() == [3, 7, 8]
 
     def test_of_two_files_the_one_with_the_fault_is_named(self) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suguk.data.read import Pairs, read, references
+from suguk.data.texts import Texts
 from suguk.errors import DataError
 
 Write = Callable[[str, str | bytes], Path]
@@ -318,7 +319,7 @@ class TestRefused:
 
 
 def test_references_are_grouped_in_the_order_of_first_sight() -> None:
-    pairs = Pairs(("t",), ["b", "a", "b", "c", "a"], ["1", "2", "3", "5", "7"])
+    pairs = Pairs(("t",), Texts("babca"), Texts("12357"))
     assert references(pairs) == (["b", "a", "c"], [["1", "3"], ["2", "7"], ["5"]])
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from suguk.data.read import Pairs
 from suguk.data.split import split
+from suguk.data.texts import Texts
 from suguk.errors import DataError
 
 SOURCES = st.lists(st.text(max_size=3), min_size=2, max_size=53).filter(lambda texts: len(set(texts)) > 1)
@@ -15,7 +16,7 @@ SOURCES = st.lists(st.text(max_size=3), min_size=2, max_size=53).filter(lambda t
 
 def made(sources: list[str]) -> Pairs:
     targets = [f"target {i}" for i in range(len(sources))]
-    return Pairs(("t.tsv",), sources, targets, array("q", range(2, len(sources) + 2)))
+    return Pairs(("t.tsv",), Texts(sources), Texts(targets), array("q", range(2, len(sources) + 2)))
 
 
 @given(SOURCES, st.floats(0.001, 0.999), st.integers(0, 97), st.integers(1, 13))

@@ -6,6 +6,7 @@ import pytest
 
 from suguk import config as settings
 from suguk.data.read import Pairs
+from suguk.data.texts import Texts
 from suguk.data.vocabulary import recipe_for, vocabulary
 from suguk.errors import ConfigError
 from suguk.fields import TextField
@@ -13,8 +14,8 @@ from suguk.fields import TextField
 PHONES = ["B", "K", "S", "T", "AA1", "IH0", "OW2"]
 TRAIN = Pairs(
     ("t.tsv",),
-    ["abcdefg"[i % 7] + "hijkl"[i % 5] for i in range(107)],
-    [f"{PHONES[i % 7]} {PHONES[i % 5]}" for i in range(107)],
+    Texts("abcdefg"[i % 7] + "hijkl"[i % 5] for i in range(107)),
+    Texts(f"{PHONES[i % 7]} {PHONES[i % 5]}" for i in range(107)),
 )
 
 

@@ -11,11 +11,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from suguk.fields import TextField
 VERSION = 1  # of what entries hold
 BLOCK = 2**13  # texts that are encoded at a time
 LIMIT = 2**30  # bytes of all entries; those unused for longest go first
+KEPT = 4  # entries that stay, however large: what one training uses
 
 
 def place() -> Path | None:
@@ -69,8 +69,11 @@ def find(name: str) -> Path | None:
     return folder / name
 
 
-def keep(name: str, contents: Mapping[str, bytes | memoryview]) -> None:
-    """Write an entry, and make room if there are too many. Nothing happens where that is impossible."""
+def keep(name: str, contents: Mapping[str, bytes | Callable[[Path], object]]) -> None:
+    """Write an entry, and make room if there are too many. Nothing happens where that is impossible.
+
+    contents: see `files.write_folder`.
+    """
     folder = place()
     if folder is None:
         return
@@ -90,7 +93,7 @@ def _prune(folder: Path) -> None:
     entries = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda e: e.stat().st_mtime)
     sizes = [sum(file.stat().st_size for file in entry.iterdir()) for entry in entries]
     total = sum(sizes)
-    for entry, size in zip(entries, sizes, strict=True):
+    for entry, size in zip(entries[:-KEPT], sizes, strict=False):
         if total <= LIMIT:
             return
         forget(entry)
@@ -103,9 +106,15 @@ def token_ids(field: TextField, texts: Sequence[str]) -> tuple[NDArray[np.int32]
     kept = _mapped(name, len(texts))
     if kept is not None:
         return kept
-    ids, lengths = _encoded(field, texts)
-    keep(name, {"ids.npy": _npy(ids), "lengths.npy": _npy(lengths)})
-    return _mapped(name, len(texts)) or (ids, lengths)
+    lengths = np.empty(len(texts), dtype=np.int64)
+
+    def write(path: Path) -> None:
+        with path.open("xb") as file:
+            _write_ids(file, _encoded(field, texts, lengths))
+
+    keep(name, {"ids.npy": write, "lengths.npy": lambda path: np.save(path, lengths)})
+    kept = _mapped(name, len(texts))
+    return kept or (np.concatenate([np.empty(0, np.int32), *_encoded(field, texts, lengths)]), lengths)
 
 
 def _mapped(name: str, rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]] | None:
@@ -123,17 +132,32 @@ def _mapped(name: str, rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]
     return None
 
 
-def _encoded(field: TextField, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def _encoded(
+    field: TextField, texts: Sequence[str], lengths: NDArray[np.int64]
+) -> Iterator[NDArray[np.int32]]:
     """Block by block: what the library makes of a text takes a hundred times the memory of its ids."""
-    blocks, lengths = [np.empty(0, np.int32)], np.empty(len(texts), dtype=np.int64)
     for begin in range(0, len(texts), BLOCK):
         rows = field.encode_batch(texts[begin : begin + BLOCK])
         lengths[begin : begin + BLOCK] = [len(row) for row in rows]
-        blocks.append(np.concatenate(rows))
-    return np.concatenate(blocks), lengths
+        yield np.concatenate(rows)
 
 
-def _npy(array: NDArray[Any]) -> memoryview:
-    buffer = BytesIO()
-    np.save(buffer, array)
-    return buffer.getbuffer()
+def _write_ids(file: IO[bytes], blocks: Iterable[NDArray[np.int32]]) -> None:
+    """As `np.save` of all in one array, whose length is known at the end: numpy's header leaves room for it."""
+
+    def header(count: int) -> None:
+        about = {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)),
+            "fortran_order": False,
+            "shape": (count,),
+        }
+        np.lib.format.write_array_header_1_0(file, about)
+
+    header(0)
+    begin, count = file.tell(), 0
+    for block in blocks:
+        file.write(block.tobytes())
+        count += len(block)
+    file.seek(0)
+    header(count)
+    assert file.tell() == begin

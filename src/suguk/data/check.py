@@ -1,11 +1,14 @@
 """What is in the data and what is wrong with it: everything at once, each with file and line."""
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
+
+import numpy as np
 
 from suguk import files
 from suguk.config import Config
@@ -105,19 +108,32 @@ def _chosen(train: Pairs, config: Config, chars: Config | None, report: Report) 
 
 def judged(pairs: Pairs, max_length: int) -> tuple[list[Problem], Pairs]:
     """(every problem of these pairs by line, the pairs without bad rows); duplicates are warned of and stay."""
-    problems, good = list(pairs.problems), [True] * len(pairs)
-    first: dict[tuple[str, str], int] = {}
+    problems, good = list(pairs.problems), bytearray(b"\1") * len(pairs)
+    hashes = array("q")
     for index, pair in enumerate(zip(pairs.sources, pairs.targets, strict=True)):
         source, target = pair
         bad = source.isspace() or target.isspace()
         if bad or not (0 < len(source) <= max_length and 0 < len(target) <= max_length):
             problems += _faults(pairs, index, max_length)
             good[index] = False
-        elif (before := first.setdefault(pair, index)) != index:
-            told = f"the same pair as line {pairs.lines[before]:,}"
-            problems.append(Problem(*pairs.place(index), told, "duplicate pair", fatal=False))
+        hashes.append(hash(pair))
+    for before, index in _repeated(pairs, hashes, good):
+        told = f"the same pair as line {pairs.lines[before]:,}"
+        problems.append(Problem(*pairs.place(index), told, "duplicate pair", fatal=False))
     problems.sort(key=lambda problem: problem.line or 0)
     return problems, pairs if all(good) else pairs.keep(good)
+
+
+def _repeated(pairs: Pairs, hashes: "array[int]", good: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, later) rows of the same good pair. Only pairs of one hash are compared: all of them fill the memory."""
+    values = np.frombuffer(hashes, dtype=np.int64)
+    order = np.argsort(values, kind="stable")
+    same = np.flatnonzero(np.diff(values[order]) == 0)
+    first: dict[tuple[str, str], int] = {}
+    for index in sorted({*order[same].tolist(), *order[same + 1].tolist()}):
+        pair = pairs.sources[index], pairs.targets[index]
+        if good[index] and (before := first.setdefault(pair, index)) != index:
+            yield before, index
 
 
 def _faults(pairs: Pairs, index: int, max_length: int) -> Iterator[Problem]:
@@ -132,7 +148,10 @@ def _faults(pairs: Pairs, index: int, max_length: int) -> Iterator[Problem]:
 
 def leaks(train: Pairs, valid: Pairs) -> list[Problem]:
     """Validation pairs whose source text is in training too: their scores would flatter the model. Warnings."""
-    lines = dict(zip(train.sources, train.lines, strict=True))
+    held_out = set(valid.sources)
+    lines = {
+        source: line for source, line in zip(train.sources, train.lines, strict=True) if source in held_out
+    }
     found = []
     for index, source in enumerate(valid.sources):
         if source in lines:

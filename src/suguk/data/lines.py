@@ -4,21 +4,24 @@ A form feed, U+0085 or U+2028 inside a sentence must not shift all later pairs b
 """
 
 import os
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from suguk.data.texts import Texts
 from suguk.errors import DataError, Problem
 
 KINDS = "give one table (.tsv, .csv, .jsonl, .parquet) or two parallel text files; text may be .gz"
 ONE_PAIR = "one pair a line: source, tab, target"
 GZIP = b"\x1f\x8b"
+BLOCK = 2**24  # bytes that are read at a time
 
 
 class Lines(NamedTuple):
     """texts: every line without its end; bad: indices of those that are not UTF-8, shown with U+FFFD."""
 
-    texts: list[str]
+    texts: Texts
     bad: frozenset[int]
 
 
@@ -50,27 +53,43 @@ def _near(path: Path) -> str:
 
 def read_lines(name: str, problems: list[Problem]) -> Lines:
     """All lines; a problem, with its byte in the line, for each that is not UTF-8. DataError for an empty file."""
-    content = _content(name)
-    try:
-        texts, bad = _split(content.decode()), frozenset[int]()
-    except UnicodeDecodeError:
-        texts = _split(content.decode(errors="replace"))
-        bad = frozenset(_undecodable(name, content, problems))
-    return Lines([text.removesuffix("\r") for text in texts] if b"\r" in content else texts, bad)
+    texts, bad = Texts(), set[int]()
+    for content in _blocks(name):
+        begin = len(texts)
+        try:
+            lines = _split(content.decode())
+        except UnicodeDecodeError:
+            lines = _split(content.decode(errors="replace"))
+            bad.update(_undecodable(name, content, begin, problems))
+        texts.extend(line.removesuffix("\r") for line in lines)
+    return Lines(texts, frozenset(bad))
 
 
-def _content(name: str) -> bytes:
-    """The file's bytes, unpacked, without a byte order mark."""
+def _blocks(name: str) -> Iterator[bytes]:
+    """The file's bytes, unpacked, without a byte order mark, some whole lines at a time."""
     import pyarrow as pa
 
     readable(name)
     try:
         with pa.input_stream(name, compression="gzip" if name.endswith(".gz") else None) as stream:
-            content: bytes = stream.read()
+            begun = stream.read(BLOCK)
+            rest = _begin(name, begun)
+            while begun:
+                end = rest.rfind(b"\n") + 1
+                if end:
+                    yield rest[:end]
+                begun = stream.read(BLOCK)
+                rest = rest[end:] + begun
+            if rest:
+                yield rest
     except OSError as fault:
         raise DataError(
             f"cannot be unpacked: {fault}", where=name, hint="copy or compress it again"
         ) from None
+
+
+def _begin(name: str, content: bytes) -> bytes:
+    """The first bytes without a byte order mark. DataError for what is not text in UTF-8."""
     if content.startswith(GZIP):
         raise DataError("is compressed, but its name does not end in .gz", where=name, hint="rename it")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -87,13 +106,11 @@ def _split(text: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def _undecodable(name: str, content: bytes, problems: list[Problem]) -> list[int]:
-    bad = []
-    for index, line in enumerate(content.split(b"\n")):
+def _undecodable(name: str, content: bytes, begin: int, problems: list[Problem]) -> Iterator[int]:
+    for index, line in enumerate(content.split(b"\n"), begin):
         try:
             line.decode()
         except UnicodeDecodeError as fault:
             found = f"0x{line[fault.start]:02x} at byte {fault.start + 1} of the line"
             problems.append(Problem(name, index + 1, f"not valid UTF-8: {found}", "invalid UTF-8"))
-            bad.append(index)
-    return bad
+            yield index

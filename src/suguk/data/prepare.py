@@ -11,6 +11,7 @@ from suguk.data.check import judged, leaks
 from suguk.data.epochs import Mix
 from suguk.data.read import Pairs, read
 from suguk.data.split import split
+from suguk.data.texts import Texts
 from suguk.data.vocabulary import vocabulary
 from suguk.errors import ConfigError, DataError, Problem
 from suguk.fields import TextField
@@ -119,8 +120,8 @@ def _joined(corpora: list[Pairs], weights: Sequence[float]) -> tuple[Pairs, list
     first, counts = corpora[0], Mix(list(map(len, corpora)), weights or [1.0] * len(corpora)).counts
     train = Pairs(
         first.paths,
-        [text for pairs in corpora for text in pairs.sources],
-        [text for pairs in corpora for text in pairs.targets],
+        Texts(text for pairs in corpora for text in pairs.sources),
+        Texts(text for pairs in corpora for text in pairs.targets),
         array("q", (line for pairs in corpora for line in pairs.lines)),
         sides=first.sides,
     )

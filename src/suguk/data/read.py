@@ -3,11 +3,13 @@
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 
 from suguk.data.columns import pick
 from suguk.data.lines import KINDS, ONE_PAIR, read_lines, readable
 from suguk.data.tables import READERS, Reader
+from suguk.data.texts import Texts
 from suguk.errors import DataError, Problem
 
 
@@ -16,8 +18,8 @@ class Pairs:
     """Sources and targets in the order of the files. paths: one table, or two parallel files."""
 
     paths: tuple[str, ...]
-    sources: list[str] = field(default_factory=list)
-    targets: list[str] = field(default_factory=list)
+    sources: Texts = field(default_factory=Texts)
+    targets: Texts = field(default_factory=Texts)
     lines: "array[int]" = field(default_factory=lambda: array("q"))
     problems: list[Problem] = field(default_factory=list)  # rows that are not among the pairs
     notes: list[str] = field(default_factory=list)  # what was decided while reading
@@ -39,14 +41,13 @@ class Pairs:
         self.targets.append(target)
         self.lines.append(line)
 
-    def keep(self, wanted: Sequence[bool]) -> "Pairs":
+    def keep(self, wanted: Iterable[object]) -> "Pairs":
         """The pairs where `wanted` is true."""
-        chosen = [index for index, keep in enumerate(wanted) if keep]
         return Pairs(
             self.paths,
-            [self.sources[i] for i in chosen],
-            [self.targets[i] for i in chosen],
-            array("q", (self.lines[i] for i in chosen)),
+            Texts(compress(self.sources, wanted)),
+            Texts(compress(self.targets, wanted)),
+            array("q", compress(self.lines, wanted)),
             self.problems,
             self.notes,
             self.sides,

@@ -196,12 +196,14 @@ def parquet(name: str, problems: list[Problem], header: bool | None, wanted: Wan
         wanted = [names[source], names[target]]
         for key in wanted:
             _check_type(name, key, schema, pa)
+        line = 1
         try:
-            table = file.read(columns=wanted)
+            for batch in file.iter_batches(columns=[*dict.fromkeys(wanted)]):
+                sides = [map(_cell, batch.column(key).to_pylist()) for key in wanted]
+                yield from zip(range(line, line + batch.num_rows), *sides, strict=True)
+                line += batch.num_rows
         except (pa.ArrowException, OSError) as fault:
             raise DataError(f"the Parquet file is damaged: {fault}", where=name) from None
-        sides = [map(_cell, table.column(key).to_pylist()) for key in wanted]
-        yield from zip(range(1, table.num_rows + 1), *sides, strict=True)
 
     return Table(Columns(names, len(names), "columns: " + " | ".join(names)), rows)
 

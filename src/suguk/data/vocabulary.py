@@ -1,11 +1,14 @@
 """From training text to the two fields: what `auto` stands for, and vocabularies built from training data only."""
 
 import json
+from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from suguk.config import Config, SideConfig
 from suguk.data import cache
 from suguk.data.read import Pairs
+from suguk.data.texts import Texts
 from suguk.errors import ConfigError, UserError
 from suguk.fields import TextField
 from suguk.fields.auto import choose
@@ -71,11 +74,15 @@ def _shared(train: Pairs, config: Config) -> Vocabulary:
         )
     side = config.source if config.source.tokenizer != "auto" else config.target
     choices: list[str] = []
-    both = _field("both sides", side, train.sources + train.targets, config.data.lowercase, choices)
+    both = _field(
+        "both sides", side, Texts(chain(train.sources, train.targets)), config.data.lowercase, choices
+    )
     return Vocabulary(both, both, choices)
 
 
-def _field(name: str, side: SideConfig, texts: list[str], lowercase: bool, choices: list[str]) -> TextField:
+def _field(
+    name: str, side: SideConfig, texts: Sequence[str], lowercase: bool, choices: list[str]
+) -> TextField:
     if side.tokenizer != "auto":
         return TextField.train(side.tokenizer, texts, side.vocab_size, lowercase)
     choice = choose(texts, side.vocab_size)

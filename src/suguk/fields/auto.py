@@ -13,6 +13,7 @@ OFTEN = 10  # times an item of a closed set is seen on average, at least
 LATE = 0.01  # share of running items that occur in every other line only, at most
 DIGITS = 0.2  # share of digits from which a side is numbers, not sentences
 WORDS = 2.2  # mean words a line up to which a side is words or names
+MOST = 300_000  # lines that are looked at
 SHORT = 24  # mean characters a line up to which a side is words or names
 UNSPACED = 6  # mean characters a line above which unspaced script is sentences
 
@@ -43,7 +44,7 @@ class _Text(NamedTuple):
 
 def choose(lines: Sequence[str], vocab_size: int) -> Choice:
     """The tokenizer for these lines (the training side). vocab_size: most entries a closed set may have."""
-    text = _measure(lines)
+    text = _measure(lines[:: -(-len(lines) // MOST) or 1])
     if _closed(text, vocab_size):
         rarest = min(text.items.values())
         often = "once" if rarest == 1 else f"{rarest:,} times"

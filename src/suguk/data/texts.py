@@ -1,0 +1,127 @@
+"""Many texts in little memory.
+
+A `str` takes fifty bytes besides its characters, so the texts of some million pairs do not fit where their file does.
+Here they lie one after another as UTF-8: in memory while they are few, beyond that in a file without a name, from which
+each is read when it is asked for. The system keeps of that file what there is room for.
+"""
+
+import itertools
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import IO, overload
+
+from suguk.errors import UserError
+
+HELD = 2**25  # bytes that are kept in memory
+BLOCK = 2**12  # texts that are read at a time where all of them are
+
+
+class Texts(Sequence[str]):
+    """A list of texts that only grows. Equal to any sequence of the same texts. Threads may read it, one may append."""
+
+    def __init__(self, texts: Iterable[str] = (), *, held: int = HELD) -> None:
+        """held: bytes from which on they go into a file, in the folder of temporary files ($TMPDIR)."""
+        self._ends = array("q", [0])
+        self._tail = bytearray()  # behind what is in the file
+        self._file: IO[bytes] | None = None
+        self._written, self._held, self._lock = 0, held, Lock()
+        self.extend(texts)
+
+    def append(self, text: str) -> None:
+        """One more. UnicodeEncodeError for half of a surrogate pair, UserError where the disk is full."""
+        content = text.encode()
+        if len(self._tail) + len(content) > self._held:
+            self._spill()
+        self._tail += content
+        self._ends.append(self._ends[-1] + len(content))
+
+    def extend(self, texts: Iterable[str]) -> None:
+        """Several more."""
+        for text in texts:
+            self.append(text)
+
+    def _spill(self) -> None:
+        folder = _place()
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 - closed by the next line
+                weakref.finalize(self, self._file.close)
+            with self._lock:
+                self._file.seek(self._written)
+                rest = memoryview(bytes(self._tail))
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+                self._written += len(self._tail)
+                self._tail = bytearray()
+        except OSError as fault:
+            raise UserError(
+                f"the texts do not fit into a temporary file: {fault.strerror or fault}",
+                where=folder,
+                hint="free disk space, or name another folder in TMPDIR",
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            begin, end, step = index.indices(len(self))
+            if step != 1:
+                return [self[at] for at in range(begin, end, step)]
+            return [text for at in range(begin, end, BLOCK) for text in self._block(at, min(at + BLOCK, end))]
+        at = range(len(self))[index]
+        return self._bytes(self._ends[at], self._ends[at + 1]).decode()
+
+    def __iter__(self) -> Iterator[str]:
+        at = 0
+        while at < len(self):
+            end = min(at + BLOCK, len(self))
+            yield from self._block(at, end)
+            at = end
+
+    def _block(self, begin: int, end: int) -> list[str]:
+        ends = self._ends[begin : end + 1]
+        content = self._bytes(ends[0], ends[-1])
+        cuts = [place - ends[0] for place in ends]
+        return [content[a:b].decode() for a, b in itertools.pairwise(cuts)]
+
+    def _bytes(self, begin: int, end: int) -> bytes:
+        with self._lock:
+            written = self._written
+            if begin >= written:
+                return bytes(memoryview(self._tail)[begin - written : end - written])
+            assert self._file is not None
+            self._file.seek(begin)
+            parts, wanted = [], min(end, written) - begin
+            while wanted:
+                part = self._file.read(wanted)
+                if not part:
+                    raise OSError("a temporary file was cut short")
+                parts.append(part)
+                wanted -= len(part)
+            return b"".join(parts) + bytes(memoryview(self._tail)[: max(end - written, 0)])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Texts({self[:3]}{' …' if len(self) > 3 else ''}, {len(self):,} in all)"
+
+
+def _place() -> str:
+    """Not where files are memory, as /tmp often is, if there is another folder for them."""
+    chosen = tempfile.gettempdir()
+    kept = Path("/var/tmp")
+    return str(kept) if chosen == "/tmp" and kept.is_dir() else chosen
