@@ -39,16 +39,19 @@ def measure(command: list[str], run: Path, cache: Path, updates: int) -> tuple[f
     """Seconds until the first update, seconds until `updates` of them, where it is stopped, and the peak in MB."""
     began, first = time.monotonic(), 0.0
     child = subprocess.Popen([sys.executable, "-m", *command], env={**os.environ, "SUGUK_CACHE": str(cache)})
-    while child.poll() is None:
+    ended = 0
+    while not ended:
         time.sleep(0.5)
+        ended, _, used = os.wait4(child.pid, os.WNOHANG)
         done = max((record["step"] for record in records(run) if record["kind"] == "train"), default=0)
         if done and not first:
             first = time.monotonic() - began
         if done >= updates:
             break
     last = time.monotonic() - began
-    child.send_signal(signal.SIGINT)
-    _, _, used = os.wait4(child.pid, 0)
+    if not ended:
+        os.kill(child.pid, signal.SIGINT)
+        _, _, used = os.wait4(child.pid, 0)
     child.returncode = 0
     if not first:
         raise SystemExit("no update was made")

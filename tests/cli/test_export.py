@@ -1,5 +1,6 @@
 """`suguk export`, and every verb that takes a model with the file that it wrote."""
 
+import json
 import os
 import re
 import subprocess
@@ -52,6 +53,17 @@ def test_the_card_says_what_the_model_is(exported: Path) -> None:
     assert about["validation"]["metric"]
     assert about["parity"]["same_outputs"] == 1
     assert str(exported.parent) not in str(about)
+    plain = suguk("card", exported)
+    assert plain.status == 0
+    assert "card.license: CC0" in plain.lines
+    assert "data.training_pairs: 83" in plain.lines
+    assert json.loads(suguk("card", exported, "--json").out) == about
+
+
+def test_no_card_of_what_is_not_an_export(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"nothing")
+    assert "not an ONNX file" in suguk("card", tmp_path / "x.onnx").err
+    assert suguk("card", model).status == 2
 
 
 def test_without_torch(exported: Path, tmp_path: Path) -> None:

@@ -61,6 +61,19 @@ def test_a_file_has_a_constraint_for_each_line(model: Path, tmp_path: Path, wait
     assert "a constraint for each source is needed" in short.err
 
 
+def test_constraints_that_cannot_be_met_are_listed_before_anything_is_decoded(
+    model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text('{}\n{"required": ["a", "b", "c", "d", "a"]}\n{"banned": ["ß"]}\n', encoding="utf-8")
+    ran = suguk("predict", model, "--constraints", file, "--beam", "2", given="a\nb\nc\n")
+    assert ran.status == 2
+    assert ran.out == ""
+    assert f"{file}:2: constraint of source 2: its required words have 5 tokens" in ran.err
+    told = suguk("predict", model, "--constraints", file, "--beam", "9", given="a\nb\nc\n")
+    assert f"{file}:3: constraint 'ß': no output can hold it" in told.err
+
+
 def test_all_faults_of_a_constraint_file_are_listed(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "c.jsonl"
     file.write_text('{"prefix": 1}\n[]\n{"ban": []}\n{\n{"required": "a"}\n', encoding="utf-8")

@@ -126,6 +126,23 @@ def test_a_source_of_100000_characters_is_refused_by_line(model: Path) -> None:
     assert "hint" in ran.err
 
 
+def test_bad_lines_may_be_left_out_and_the_others_keep_their_places(model: Path, tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbfabc\nm\xe9tro\n\n" + b"a" * 20_001 + b"\r\nbcd\n" + b"b" * (2**21) + b"\ncde"
+    wanted = [suguk("predict", model, given=text + "\n").lines[0] for text in ("abc", "", "bcd", "cde")]
+    ran = suguk("predict", model, "--skip-bad", given=content)
+    assert ran.status == 0
+    assert ran.lines == [wanted[0], "", wanted[1], "", wanted[2], "", wanted[3]]
+    assert "standard input:2: left out: not UTF-8: byte 2 is 0xe9" in ran.err
+    assert "standard input:4: left out: a source of 20,001 characters" in ran.err
+    assert "standard input:6: left out: a source of over 1,048,576 bytes" in ran.err
+    told = [
+        json.loads(line) for line in suguk("predict", model, "--skip-bad", "--jsonl", given=content).lines
+    ]
+    assert [one["line"] for one in told] == [1, 2, 3, 4, 5, 6, 7]
+    assert ["problem" in one for one in told] == [False, True, False, True, False, True, False]
+    assert "--skip-bad" in suguk("predict", model, "x", "--skip-bad", "--output", tmp_path / "o").err
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

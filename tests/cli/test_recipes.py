@@ -10,7 +10,7 @@ from tests.cli.calls import suguk
 
 VERBS = (
     "demo", "check", "train", "tune", "predict", "score", "align", "rescore", "encode", "evaluate", "report", "export",
-    "bench", "recipes",
+    "card", "bench", "recipes",
 )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Texts in little memory: what a list would say, with and without a file."""
 
+import copy
+import pickle
 import tempfile
 import threading
 from pathlib import Path
@@ -68,9 +70,42 @@ def test_threads_may_read_one() -> None:
     assert not wrong
 
 
+def test_threads_may_read_what_grows() -> None:
+    found, faults, done = Texts(held=64), [], threading.Event()
+
+    def reads() -> None:
+        while not done.is_set():
+            try:
+                for at, text in enumerate(found[:]):
+                    assert text == f"text {at}"
+            except Exception as fault:
+                faults.append(fault)
+                return
+
+    several = [threading.Thread(target=reads) for _ in range(3)]
+    for one in several:
+        one.start()
+    found.extend(f"text {i}" for i in range(2000))
+    done.set()
+    for one in several:
+        one.join()
+    assert not faults
+
+
+def test_copies_are_their_own() -> None:
+    for held in (0, 100):
+        found = Texts(["a", "bc"], held=held)
+        for other in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+            other.append("d")
+            assert found == ["a", "bc"]
+            assert other == ["a", "bc", "d"]
+    assert Texts() != b""
+
+
 def test_the_folder_of_temporary_files_is_the_users_choice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"No such file.*\n.*TMPDIR"):
         Texts(["abc"], held=0).append("d")

@@ -61,6 +61,21 @@ def test_recorded_loops_of_every_composition(composition: dict[str, Any]) -> Non
         torch.testing.assert_close(found.cpu(), wanted, rtol=0, atol=1e-9)
         for a, b in zip(torch.autograd.grad(found, list(model.parameters())), gradients, strict=True):
             torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-8)
+        del found
+
+
+def test_gradients_of_two_recorded_batches_add_up() -> None:
+    model = tiny(cell="lstm", attention="general", attend="after", input_feeding=True, readout="tanh")
+    model = model.to(GPU).train()
+    batch = Pairs(*(part.to(GPU) for part in RAGGED))
+    once = torch.autograd.grad(model.loss(*batch).total, list(model.parameters()))
+    model.decoder.replay = Replay(model.decoder)
+    for _ in range(SEEN + 2):
+        model.zero_grad()
+        for _ in range(2):
+            torch.autograd.backward(model.loss(*batch).total)
+        for parameter, gradient in zip(model.parameters(), once, strict=True):
+            torch.testing.assert_close(parameter.grad, 2 * gradient, rtol=0, atol=1e-8)
 
 
 def test_a_recorded_loop_in_bfloat16() -> None:
@@ -68,8 +83,10 @@ def test_a_recorded_loop_in_bfloat16() -> None:
     model = model.to(GPU).train()
     batch = Pairs(*(part.to(GPU) for part in RAGGED))
     model.decoder.replay = Replay(model.decoder)
-    with torch.autocast("cuda", torch.bfloat16):
-        losses = [float(model.loss(*batch).total.detach()) for _ in range(SEEN + 2)]
+    losses = []
+    for _ in range(SEEN + 2):
+        with torch.autocast("cuda", torch.bfloat16):
+            losses.append(float(model.loss(*batch).total.detach()))
     assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-3)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from suguk.model import Seq2Seq, replay
 from suguk.model.cells import Cell
@@ -16,13 +16,13 @@ RAGGED = pairs((5, 1, 3), (4, 2, 4))
 
 
 class Recorder:
-    """Takes the place of `make_graphed_callables`: static inputs, and gradients written into the same place."""
+    """Takes the place of `make_graphed_callables`, with its demands: the same shapes and types every time."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(
-        self, loop: nn.Module, samples: tuple[Tensor, ...], **options: Any
+        self, loop: Callable[..., tuple[Tensor, ...]], samples: tuple[Tensor, ...], **options: Any
     ) -> Callable[..., tuple[Tensor, ...]]:
         assert options == {"allow_unused_input": True, "pool": None}
         assert all(sample.is_leaf for sample in samples)
@@ -116,3 +116,43 @@ def test_gradients_are_not_those_of_the_recording() -> None:
     assert weight.grad is not None
     torch.testing.assert_close(weight.grad, torch.full_like(weight, 2.0))
     torch.testing.assert_close(place, torch.ones_like(weight))
+    model.decoder.replay.end()
+    weight.grad = None
+    torch.autograd.backward([weight], [place])
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, place)
+    assert not model.decoder.replay.recorded
+
+
+def test_weights_may_change_and_some_may_be_frozen() -> None:
+    composition = {"cell": "lstm", "attention": "general", "attend": "after", "input_feeding": True}
+    models = [tiny(**composition, readout="tanh").train() for _ in range(2)]
+    for model in models:
+        next(iter(model.decoder.below.parameters())).requires_grad_(False)
+    models[1].decoder.replay = Replay(models[1].decoder, Recorder())
+    for _ in range(replay.SEEN + 2):
+        for a, b in zip(*(gradients(model, RAGGED) for model in models), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+        for model in models:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.grad is not None:
+                        parameter.sub_(parameter.grad, alpha=0.1)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("operation not permitted"), torch.OutOfMemoryError("full")])
+def test_what_cannot_be_recorded_goes_on_without(fault: RuntimeError) -> None:
+    model = tiny(cell="gru", attention="additive", attend="before", readout="tanh").train()
+    wanted, tried = gradients(model, RAGGED), []
+
+    def record(*_: object, **__: object) -> Any:
+        tried.append(1)
+        raise fault
+
+    model.decoder.replay = Replay(model.decoder, record)
+    for _ in range(5):
+        for a, b in zip(gradients(model, RAGGED), wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+    gradients(model, pairs((9, 1), (3, 4)))
+    gradients(model, pairs((9, 1), (3, 4)))
+    assert len(tried) == (1 if isinstance(fault, torch.OutOfMemoryError) else 2)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from suguk import agreement
@@ -22,6 +23,16 @@ def test_chrf_is_sacrebleus(drawn: list[str]) -> None:
                 assert score == pytest.approx(CHRF().sentence_score(a, [b]).score, abs=1e-9)
             else:
                 assert score == 100
+
+
+@settings(max_examples=30, deadline=None)
+@given(texts)
+def test_bleu_is_sacrebleus(drawn: list[str]) -> None:
+    listed = [(i, hypothesis(text, -1.0)) for i, text in enumerate(drawn)]
+    metric = BLEU(effective_order=True)
+    for at, one in agreement.ranked(listed, "bleu", alike=True):
+        wanted = np.mean([metric.sentence_score(drawn[at], [other]).score for other in drawn])
+        assert one.score == pytest.approx(wanted)
 
 
 def hypothesis(output: str, log_prob: float) -> Hypothesis:

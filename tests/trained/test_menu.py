@@ -1,5 +1,6 @@
 """What may be asked of a trained model: constraints, samples, groups, agreement, ensembles, vectors."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise, repeat
 from typing import Any
 
@@ -36,6 +37,28 @@ def test_lengths_and_repetitions(model: TrainedModel) -> None:
         assert 5 <= len(tokens) <= 8
         pairs = list(pairwise(tokens))
         assert len(set(pairs)) == len(pairs)
+
+
+def test_a_beam_finds_what_is_at_least_as_likely_as_greedy_outputs(model: TrainedModel) -> None:
+    """No theorem of a narrow beam, which may lose the greedy output on its way: so of all lines together."""
+    plain = {"length_penalty": 0.0, "max_length": 9, "n_best": 1}
+    greedy, narrow, wide = (
+        sum(one.log_prob for one in model.predict(LINES, asked(model, beam=beam, **plain)))
+        for beam in (1, 4, 12)
+    )
+    assert greedy <= narrow <= wide
+
+
+def test_threads_may_share_a_model(model: TrainedModel) -> None:
+    wanted = model.predict(LINES)
+
+    def answer(_: int) -> list[Prediction]:
+        return model.predict(LINES)
+
+    with ThreadPoolExecutor(4) as pool:
+        for answers in pool.map(answer, range(12)):
+            for one, other in zip(answers, wanted, strict=True):
+                same(one, other)
 
 
 def test_constraints_hold_for_every_output(model: TrainedModel) -> None:

@@ -10,6 +10,7 @@ import typer
 from suguk.cli import (
     align,
     bench,
+    card,
     check,
     demo,
     encode,
@@ -70,6 +71,7 @@ app.command()(encode.encode)
 app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.command()(export.export)
+app.command()(card.card)
 app.command()(bench.bench)
 app.command()(recipes.recipes)
 

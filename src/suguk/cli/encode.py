@@ -1,8 +1,8 @@
 """`suguk encode`: sources as vectors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -65,44 +65,56 @@ def encode(
     from suguk.predictor import LONGEST_TEXT
 
     with streams.Lines(file, LONGEST_TEXT) as lines:
-        sources = list(lines)
+        count = write(loaded, _Whole(lines), output, mean)
     if not quiet:
-        say(f"{len(sources):,} sources")
-    write(loaded, sources, output, mean)
-    if not quiet:
-        say(f"vectors: {output}")
+        say(f"{count:,} sources; vectors: {output}")
+
+
+class _Whole:
+    """Lines to the last one: a file of vectors is written of all of them or not at all."""
+
+    def __init__(self, lines: streams.Lines) -> None:
+        self.lines = lines
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.lines
+        if self.lines.fault is not None:
+            raise self.lines.fault
 
 
 def _vectors(
-    model: "TextPredictor", sources: list[str], mean: bool
+    model: "TextPredictor", sources: Iterable[str], mean: bool
 ) -> "Iterator[tuple[list[str], NDArray[np.float32]]]":
     for part in streams.chunks(sources, _AT_ONCE):
         yield part, model.encode(part, mean=mean)
 
 
-def _write_npy(model: "TextPredictor", sources: list[str], path: Path, mean: bool) -> None:
+def _write_npy(model: "TextPredictor", sources: Iterable[str], path: Path, mean: bool) -> int:
     import numpy as np
 
     from suguk import files
 
-    width = model.encode([""], mean=mean).shape[1]
+    width, count = model.encode([""], mean=mean).shape[1], 0
+
+    def header(file: IO[bytes]) -> None:
+        about = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+        np.lib.format.write_array_header_1_0(file, about)  # leaves room for a larger count
 
     def fill(temporary: Path) -> None:
-        if not sources:  # a map of nothing cannot be made
-            with temporary.open("wb") as file:
-                np.save(file, np.zeros((0, width), np.float32))
-            return
-        table = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(sources), width))
-        at = 0
-        for part, vectors in _vectors(model, sources, mean):
-            table[at : at + len(part)] = vectors
-            at += len(part)
-        table.flush()
+        nonlocal count
+        with temporary.open("wb") as file:
+            header(file)
+            for part, vectors in _vectors(model, sources, mean):
+                file.write(vectors.astype("<f4").tobytes())
+                count += len(part)
+            file.seek(0)
+            header(file)
 
     files.write(path, fill)
+    return count
 
 
-def _write_parquet(model: "TextPredictor", sources: list[str], path: Path, mean: bool) -> None:
+def _write_parquet(model: "TextPredictor", sources: Iterable[str], path: Path, mean: bool) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -110,13 +122,16 @@ def _write_parquet(model: "TextPredictor", sources: list[str], path: Path, mean:
         raise MissingExtra("pyarrow", "train", "writing Parquet") from None
     from suguk import files
 
-    width = model.encode([""], mean=mean).shape[1]
+    width, count = model.encode([""], mean=mean).shape[1], 0
     schema = pa.schema([("source", pa.string()), ("vector", pa.list_(pa.float32(), width))])
 
     def fill(temporary: Path) -> None:
+        nonlocal count
         with pq.ParquetWriter(temporary, schema) as writer:
             for part, vectors in _vectors(model, sources, mean):
                 column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
                 writer.write_table(pa.table([pa.array(part, pa.string()), column], schema=schema))
+                count += len(part)
 
     files.write(path, fill)
+    return count

@@ -9,6 +9,8 @@ import typer
 from suguk.errors import DataError, Problem, UserError
 
 if TYPE_CHECKING:
+    from suguk.answers import TextPredictor
+    from suguk.config import PredictConfig
     from suguk.predictor import Constraint
 
 MinLength = Annotated[
@@ -108,6 +110,23 @@ def _of_file(path: str, every: "Constraint") -> "Iterator[Constraint]":
         )
     if problems:
         raise DataError("not all of its lines are constraints", problems, where=path)
+    return iter(found)
+
+
+def possible(
+    asked: "Iterator[Constraint]", model: "TextPredictor", options: "PredictConfig", path: str
+) -> "Iterator[Constraint]":
+    """The same ones. DataError for any that no search can meet, all of them listed before anything is decoded."""
+    from suguk import asking
+
+    found, problems = list(asked), []
+    for number, one in enumerate(found, start=1):
+        try:
+            asking.check_possible(asking.tokens(one, model.target), options, number)
+        except UserError as fault:
+            problems.append(Problem(path, number, f"{fault.where}: {fault.message}; {fault.hint}"))
+    if problems:
+        raise DataError("not all of its constraints can be met", problems, where=path)
     return iter(found)
 
 

@@ -30,6 +30,13 @@ AttentionDir = Annotated[
         "--attention", metavar="DIR", help="Draw the attention of line 1 into DIR/0001.svg, and so on."
     ),
 ]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Answer a line that is not UTF-8 or too long with an empty one, and name it, instead of stopping there.",
+    ),
+]
 LineBuffered = Annotated[
     bool,
     typer.Option(
@@ -81,6 +88,7 @@ def predict(
     jsonl: values.Jsonl = False,
     attention: AttentionDir = None,
     line_buffered: LineBuffered = False,
+    skip_bad: SkipBad = False,
     output: OutputDir = None,
     source: values.Source = "",
     workers: Workers = None,
@@ -94,7 +102,9 @@ def predict(
     Lines are UTF-8; an empty line is answered too, so that line numbers stay the same. A line break or a
     tab inside an output is written as one space (--jsonl keeps it). The score is the log probability divided
     by the length penalty. With --n-best a source has fewer lines than N where the beam holds fewer different
-    outputs; --jsonl keeps its hypotheses together.
+    outputs; --jsonl keeps its hypotheses together. A line that is not UTF-8, or longer than 20,000 characters,
+    ends it: what stands before it is answered, the line is named, and the exit status is 2; --skip-bad goes
+    on behind it.
 
     \b
     Examples:
@@ -127,7 +137,9 @@ def predict(
         mbr=mbr,
     )
     asked = menu.constraints(prefix, require, ban, constraints)
-    how = _Lines(n_best is not None, jsonl, attention, line_buffered, workers)
+    if isinstance(asked, Iterator):
+        asked = menu.possible(asked, loaded, options, str(constraints))
+    how = _Lines(n_best is not None, jsonl, attention, line_buffered, workers, skip_bad)
     if output is not None or ray is not None or workers is not None:
         elsewhere = device not in ("auto", "cpu") or engine != "auto" or threads > 0
         _refuse_together(model, how, ray, output, constrained=asked is not None, elsewhere=elsewhere)
@@ -145,6 +157,7 @@ class _Lines(NamedTuple):
     pictures: Path | None
     line_buffered: bool
     workers: int | None
+    skip_bad: bool
 
 
 def _answer(
@@ -167,7 +180,7 @@ def _answer(
     def of_one() -> "Constraints":
         return list(islice(asked, 1)) if isinstance(asked, Iterator) else asked
 
-    with streams.Lines(file, LONGEST_TEXT) as lines:
+    with streams.Lines(file, LONGEST_TEXT, skip_bad=how.skip_bad) as lines:
         waiting = how.line_buffered or lines.interactive  # else many are decoded together
         each = (answer for line in lines for answer in answers([line], of_one()))
         found = each if waiting else answers(lines, asked)
@@ -176,6 +189,9 @@ def _answer(
 
             found = map_lines(model, lines, options, how.workers, attention=attention)
         for number, prediction in enumerate(found, start=1):
+            if number in lines.bad:
+                _leave_out(number, lines, jsonl=how.jsonl)
+                continue
             _write(number, prediction, jsonl=how.jsonl, ranked=how.ranked)
             if how.pictures is not None:
                 draw(prediction, how.pictures / f"{number:04d}.svg")
@@ -192,6 +208,7 @@ def _refuse_together(
     given = {
         "--prefix, --require, --ban and --constraints": constrained,
         "--line-buffered": how.line_buffered,
+        "--skip-bad": output is not None and how.skip_bad,
         "--device, --engine and --threads": elsewhere,
         "--attention": output is not None and how.pictures is not None,
         "--jsonl": output is not None and how.jsonl,
@@ -234,6 +251,16 @@ def _make(pictures: Path) -> None:
         raise UserError(
             f"cannot be made a directory: {fault.strerror}", where=pictures, hint="name another --attention"
         ) from None
+
+
+def _leave_out(number: int, lines: streams.Lines, *, jsonl: bool) -> None:
+    """What stands in the place of the answer to a line that cannot be used."""
+    told = lines.bad.pop(number)
+    say(f"{lines.name}:{number}: left out: {told}")
+    if jsonl:
+        streams.write_json({"line": number, "problem": told})
+    else:
+        streams.write_line("")
 
 
 def _write(number: int, prediction: "Prediction", *, jsonl: bool, ranked: bool) -> None:

@@ -12,15 +12,20 @@ from suguk.errors import UserError
 _BREAKS = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")
 
 
+_MOST = 2**20  # bytes of a line that are held
+
+
 class Lines:
     """The sources of a file or of standard input, as they come; split at \\n and \\r\\n only.
 
     Iteration ends before a line that cannot be used; `fault` says then what is wrong, so that all lines
-    before it are answered first.
+    before it are answered first. With `skip_bad` such a line is an empty one, and `bad` says why.
     """
 
-    def __init__(self, path: str | None, longest: int) -> None:
+    def __init__(self, path: str | None, longest: int, *, skip_bad: bool = False) -> None:
         """path: None or "-" for standard input, .gz is read through gzip; longest: characters of a line."""
+        self.skip_bad = skip_bad
+        self.bad: dict[int, str] = {}  # by number, from 1
         self.standard = path in (None, "-")
         self.name = "standard input" if self.standard else str(path)
         self.longest = longest
@@ -33,16 +38,38 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            for number, raw in enumerate(self._file, start=1):
+            for number, raw in enumerate(self._raw(), start=1):
                 if number == 1:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
-                yield self._text(number, raw.removesuffix(b"\n").removesuffix(b"\r"))
+                yield self._usable(number, raw.removesuffix(b"\n").removesuffix(b"\r"))
         except UserError as fault:
             self.fault = fault
         except (EOFError, OSError) as fault:  # gzip: cut short or not gzip at all
             self.fault = UserError(f"cannot be read: {fault}", where=self.name)
 
+    def _raw(self) -> Iterator[bytes]:
+        """Every line; of one that has too many bytes for any use the first ones."""
+        while line := self._file.readline(_MOST):
+            yield line
+            while len(line) == _MOST and not line.endswith(b"\n"):
+                line = self._file.readline(_MOST)
+
+    def _usable(self, number: int, raw: bytes) -> str:
+        try:
+            return self._text(number, raw)
+        except UserError as fault:
+            if not self.skip_bad:
+                raise
+            self.bad[number] = fault.message
+            return ""
+
     def _text(self, number: int, raw: bytes) -> str:
+        if len(raw) >= _MOST:
+            raise UserError(
+                f"a source of over {_MOST:,} bytes, at most {self.longest:,} characters are decoded",
+                where=f"{self.name}:{number}",
+                hint="split it into sentences, one a line",
+            )
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as fault:

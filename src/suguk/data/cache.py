@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,8 @@ from suguk.fields import TextField
 
 VERSION = 1  # of what entries hold
 BLOCK = 2**13  # texts that are encoded at a time
-LIMIT = 2**30  # bytes of all entries; those unused for longest go first
+LIMIT = 2**30  # bytes of all entries but the last few; those unused for longest go first
+STALE = 86_400  # seconds after which an unfinished entry is nobody's
 KEPT = 4  # entries that stay, however large: what one training uses
 
 
@@ -90,7 +92,12 @@ def forget(entry: Path) -> None:
 
 
 def _prune(folder: Path) -> None:
-    entries = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda e: e.stat().st_mtime)
+    for entry in folder.glob(".*"):  # what is being written, or was when its process was killed
+        if time.time() - entry.stat().st_mtime > STALE:
+            forget(entry)
+    entries = sorted(
+        (entry for entry in folder.glob("[!.]*") if entry.is_dir()), key=lambda e: e.stat().st_mtime
+    )
     sizes = [sum(file.stat().st_size for file in entry.iterdir()) for entry in entries]
     total = sum(sizes)
     for entry, size in zip(entries[:-KEPT], sizes, strict=False):

@@ -106,8 +106,11 @@ def _chosen(train: Pairs, config: Config, chars: Config | None, report: Report) 
     return (found, config) if recipe == "small" else (vocabulary(train, chars), chars)
 
 
-def judged(pairs: Pairs, max_length: int) -> tuple[list[Problem], Pairs]:
-    """(every problem of these pairs by line, the pairs without bad rows); duplicates are warned of and stay."""
+def judged(pairs: Pairs, max_length: int, *, duplicates: bool = True) -> tuple[list[Problem], Pairs]:
+    """(every problem of these pairs by line, the pairs without bad rows); duplicates are warned of and stay.
+
+    duplicates: whether each is a problem; if not they are only counted, as `repeated` of the pairs.
+    """
     problems, good = list(pairs.problems), bytearray(b"\1") * len(pairs)
     hashes = array("q")
     for index, pair in enumerate(zip(pairs.sources, pairs.targets, strict=True)):
@@ -117,9 +120,12 @@ def judged(pairs: Pairs, max_length: int) -> tuple[list[Problem], Pairs]:
             problems += _faults(pairs, index, max_length)
             good[index] = False
         hashes.append(hash(pair))
+    pairs.repeated = 0
     for before, index in _repeated(pairs, hashes, good):
-        told = f"the same pair as line {pairs.lines[before]:,}"
-        problems.append(Problem(*pairs.place(index), told, "duplicate pair", fatal=False))
+        pairs.repeated += 1
+        if duplicates:
+            told = f"the same pair as line {pairs.lines[before]:,}"
+            problems.append(Problem(*pairs.place(index), told, "duplicate pair", fatal=False))
     problems.sort(key=lambda problem: problem.line or 0)
     return problems, pairs if all(good) else pairs.keep(good)
 

@@ -141,11 +141,11 @@ def _read(config: Config, paths: tuple[str, ...]) -> tuple[list[Problem], Pairs]
     data = config.data
     source, target = (data.source, data.target) if len(paths) <= len(data.train) else ("", "")
     pairs = read(paths, source=source, target=target, header=data.header, skip_bad=True)
-    return judged(pairs, data.max_length)
+    return judged(pairs, data.max_length, duplicates=False)
 
 
 def _warnings(found: list[tuple[list[Problem], Pairs]], train: Pairs, valid: Pairs) -> list[str]:
-    duplicates = sum(not problem.fatal for several, _ in found for problem in several)
+    duplicates = sum(pairs.repeated for _, pairs in found)
     leaking = leaks(train, valid)
     warnings = []
     if duplicates:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from suguk.data.columns import pick
 from suguk.data.lines import KINDS, ONE_PAIR, read_lines, readable
 from suguk.data.tables import READERS, Reader
@@ -22,6 +25,7 @@ class Pairs:
     targets: Texts = field(default_factory=Texts)
     lines: "array[int]" = field(default_factory=lambda: array("q"))
     problems: list[Problem] = field(default_factory=list)  # rows that are not among the pairs
+    repeated: int = 0  # pairs that occur before, as `check.judged` has counted them
     notes: list[str] = field(default_factory=list)  # what was decided while reading
     sides: tuple[str, str] = (
         "",
@@ -41,7 +45,7 @@ class Pairs:
         self.targets.append(target)
         self.lines.append(line)
 
-    def keep(self, wanted: Iterable[object]) -> "Pairs":
+    def keep(self, wanted: Sequence[object] | NDArray[np.bool_]) -> "Pairs":
         """The pairs where `wanted` is true."""
         return Pairs(
             self.paths,
@@ -49,6 +53,7 @@ class Pairs:
             Texts(compress(self.targets, wanted)),
             array("q", compress(self.lines, wanted)),
             self.problems,
+            self.repeated,
             self.notes,
             self.sides,
         )

@@ -14,7 +14,7 @@ def split(pairs: Pairs, share: float, seed: int, most: int = 2000) -> tuple[Pair
     `share` of the distinct sources goes to validation, at least one and at most `most`, with all their pairs.
     DataError if there is only one source.
     """
-    ranks = np.frombuffer(b"".join(_rank(text, seed) for text in pairs.sources), dtype=">u8")
+    ranks = np.fromiter((_rank(text, seed) for text in pairs.sources), np.uint64, len(pairs))
     distinct = np.unique(ranks)
     if len(distinct) < 2:
         raise DataError(
@@ -24,9 +24,10 @@ def split(pairs: Pairs, share: float, seed: int, most: int = 2000) -> tuple[Pair
         )
     count = min(max(1, round(share * len(distinct))), most, len(distinct) - 1)
     held_out = ranks <= distinct[count - 1]
-    return pairs.keep((~held_out).tolist()), pairs.keep(held_out.tolist())
+    return pairs.keep(~held_out), pairs.keep(held_out)
 
 
-def _rank(text: str, seed: int) -> bytes:
-    """Eight bytes, with which a source is known again: a number takes less room than a text."""
-    return hashlib.blake2b(text.encode(), key=str(seed).encode(), digest_size=16).digest()[:8]
+def _rank(text: str, seed: int) -> int:
+    """Of 64 bits, by which a source is known again: a number takes less room than a text."""
+    digest = hashlib.blake2b(text.encode(), key=str(seed).encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "big")

@@ -6,6 +6,7 @@ each is read when it is asked for. The system keeps of that file what there is r
 """
 
 import itertools
+import os
 import tempfile
 import weakref
 from array import array
@@ -34,10 +35,11 @@ class Texts(Sequence[str]):
     def append(self, text: str) -> None:
         """One more. UnicodeEncodeError for half of a surrogate pair, UserError where the disk is full."""
         content = text.encode()
-        if len(self._tail) + len(content) > self._held:
-            self._spill()
-        self._tail += content
-        self._ends.append(self._ends[-1] + len(content))
+        with self._lock:
+            if len(self._tail) + len(content) > self._held:
+                self._spill()
+            self._tail += content
+            self._ends.append(self._ends[-1] + len(content))
 
     def extend(self, texts: Iterable[str]) -> None:
         """Several more."""
@@ -45,24 +47,24 @@ class Texts(Sequence[str]):
             self.append(text)
 
     def _spill(self) -> None:
-        folder = _place()
+        folder = "the folder of temporary files"
         try:
+            folder = _place()
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 - closed by the next line
                 weakref.finalize(self, self._file.close)
-            with self._lock:
-                self._file.seek(self._written)
-                rest = memoryview(bytes(self._tail))
-                while rest:
-                    rest = rest[self._file.write(rest) :]
-                self._written += len(self._tail)
-                self._tail = bytearray()
+            self._file.seek(self._written)
+            rest = memoryview(bytes(self._tail))
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as fault:
             raise UserError(
                 f"the texts do not fit into a temporary file: {fault.strerror or fault}",
                 where=folder,
                 hint="free disk space, or name another folder in TMPDIR",
             ) from None
+        self._written += len(self._tail)
+        self._tail = bytearray()
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -96,32 +98,39 @@ class Texts(Sequence[str]):
     def _bytes(self, begin: int, end: int) -> bytes:
         with self._lock:
             written = self._written
-            if begin >= written:
-                return bytes(memoryview(self._tail)[begin - written : end - written])
-            assert self._file is not None
-            self._file.seek(begin)
-            parts, wanted = [], min(end, written) - begin
-            while wanted:
-                part = self._file.read(wanted)
-                if not part:
-                    raise OSError("a temporary file was cut short")
-                parts.append(part)
-                wanted -= len(part)
-            return b"".join(parts) + bytes(memoryview(self._tail)[: max(end - written, 0)])
+            tail = bytes(self._tail[max(begin - written, 0) : max(end - written, 0)])
+            return tail if begin >= written else self._read(begin, min(end, written)) + tail
+
+    def _read(self, begin: int, end: int) -> bytes:
+        assert self._file is not None
+        self._file.seek(begin)
+        parts, wanted = [], end - begin
+        while wanted:
+            part = self._file.read(wanted)
+            if not part:
+                raise UserError("a temporary file was cut short by another program", where=_place())
+            parts.append(part)
+            wanted -= len(part)
+        return b"".join(parts)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or isinstance(other, str):
+        if not isinstance(other, Sequence) or isinstance(other, str | bytes | bytearray):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type["Texts"], tuple[list[str]]]:
+        """Copies have a file of their own."""
+        return Texts, (list(self),)
 
     def __repr__(self) -> str:
         return f"Texts({self[:3]}{' …' if len(self) > 3 else ''}, {len(self):,} in all)"
 
 
 def _place() -> str:
-    """Not where files are memory, as /tmp often is, if there is another folder for them."""
-    chosen = tempfile.gettempdir()
+    """Where the user wants temporary files; if that is not said, not in /tmp, which often is memory."""
     kept = Path("/var/tmp")
-    return str(kept) if chosen == "/tmp" and kept.is_dir() else chosen
+    if not any(map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))) and kept.is_dir() and os.access(kept, os.W_OK):
+        return str(kept)
+    return tempfile.gettempdir()

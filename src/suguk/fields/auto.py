@@ -48,9 +48,10 @@ def choose(lines: Sequence[str], vocab_size: int) -> Choice:
     if _closed(text, vocab_size):
         rarest = min(text.items.values())
         often = "once" if rarest == 1 else f"{rarest:,} times"
+        of = f"{text.lines:,} lines" + (f" of {len(lines):,}" if len(lines) > MOST else "")
         return Choice(
             "symbols",
-            f"{len(text.items):,} distinct space-separated items in {text.lines:,} lines, the rarest seen {often}",
+            f"{len(text.items):,} distinct space-separated items in {of}, the rarest seen {often}",
         )
     if text.digits >= DIGITS:
         return Choice("char", f"{text.digits:.0%} of the characters are digits")

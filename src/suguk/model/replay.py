@@ -8,18 +8,19 @@ that come again; what is padded is cut off, and has no gradient.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from suguk.model.memory import Memory
 
 ROWS, STEPS = 16, 8  # sizes of batches are rounded up to multiples of these
 SEEN = 2  # a loop that has come so often is recorded
-MOST = 32  # recordings, each of which keeps what it computes, gradients included
+MOST = 32  # recordings: each keeps what it computes, gradients of all parameters of the decoder included
 
 Recorded = Callable[..., tuple[Tensor, ...]]
 
@@ -29,71 +30,105 @@ class Looping(Protocol):
 
     def loop(self, words: Tensor, memory: Memory) -> tuple[Tensor, ...]: ...
 
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
 
 class Replay:
     """Calls `decoder.loop`, from its recording where there is one.
 
-    record: as `torch.cuda.make_graphed_callables`, which it is if it is not given.
+    record: as `torch.cuda.make_graphed_callables`, which it is if it is not given. Made after it is known which
+    parameters are trained.
     """
 
-    def __init__(self, decoder: nn.Module, record: Callable[..., Recorded] | None = None) -> None:
+    def __init__(self, decoder: Looping, record: Callable[..., Recorded] | None = None) -> None:
         self.decoder = decoder
         self.record: Any = record or torch.cuda.make_graphed_callables
         self.seen: Counter[Any] = Counter()
-        self.recorded: dict[Any, Recorded] = {}
-        self.pool: Any = None
-        for parameter in decoder.parameters():
-            # A recording writes gradients into the same place every time; what is accumulated has to be elsewhere.
-            if parameter.requires_grad:
-                parameter.register_hook(torch.clone)  # type: ignore[no-untyped-call]
+        self.recorded: dict[Any, Recorded | None] = {}  # None: cannot be recorded
+        self.most, self.pool = MOST, cast(Any, None)
+        self.names, self.parameters = zip(*decoder.named_parameters(), strict=True)
+        # A recording writes gradients into the same place every time; what is accumulated has to be elsewhere.
+        trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+        self.hooks = [parameter.register_hook(torch.clone) for parameter in trained]
 
     def __call__(self, words: Tensor, memory: Memory) -> tuple[Tensor, ...]:
         """As `Decoder.loop`."""
         rows, steps, positions = words.shape[0], words.shape[1], memory.mask.shape[1]
-        words, memory = padded(words, memory)
-        given, layers = flat(words, memory)
+        more, longer = padded(words, memory)
+        given, layers = flat(more, longer)
         kind = words.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         key = (dtype, *((part.shape, part.dtype, part.requires_grad) for part in given))
         self.seen[key] += 1
+        if key not in self.recorded and self.seen[key] >= SEEN and len(self.recorded) < self.most:
+            self.recorded[key] = self._recorded(given, layers, dtype)
         run = self.recorded.get(key)
-        if run is None and self.seen[key] >= SEEN and len(self.recorded) < MOST:
-            run = self.recorded[key] = self._recorded(given, layers, dtype)
-        loop = Loop(self.decoder, layers) if run is None else run
-        readouts, contexts, weights, *seen = loop(*given)
+        if run is None:
+            return self.decoder.loop(words, memory)
+        readouts, contexts, weights, *seen = run(*given, *self.parameters)
         readouts, contexts, *seen = (part[:rows, :steps] for part in (readouts, contexts, *seen))
         return readouts, contexts, weights[:rows, :steps, :positions], *seen
 
+    def end(self) -> None:
+        """Give up what it holds; the decoder goes on by itself."""
+        for hook in self.hooks:
+            hook.remove()
+        self.recorded.clear()
+
     def _recorded(
         self, given: tuple[Tensor, ...], layers: tuple[int, ...], dtype: torch.dtype | None
-    ) -> Recorded:
-        samples = tuple(part.detach().clone().requires_grad_(part.requires_grad) for part in given)
+    ) -> Recorded | None:
+        """None where it fails: there is no room, or something in it cannot be recorded."""
+        samples = [part.detach().clone().requires_grad_(part.requires_grad) for part in given]
+        # The same memory, but leaves of their own: what autograd holds of the parameters elsewhere is not recorded.
+        own = [part.detach().requires_grad_(part.requires_grad) for part in self.parameters]
         if self.pool is None and samples[0].is_cuda:
             self.pool = (
                 torch.cuda.graph_pool_handle()
             )  # one for all: recordings are never replayed side by side
-        with torch.autocast(samples[0].device.type, dtype, enabled=dtype is not None, cache_enabled=False):
-            loop = Loop(self.decoder, layers)
-            run: Recorded = self.record(loop, samples, allow_unused_input=True, pool=self.pool)
-            return run
+        try:
+            with torch.autocast(
+                samples[0].device.type, dtype, enabled=dtype is not None, cache_enabled=False
+            ):
+                run: Recorded = self.record(
+                    self._loop(layers), (*samples, *own), allow_unused_input=True, pool=self.pool
+                )
+        except RuntimeError as fault:
+            if isinstance(fault, torch.OutOfMemoryError):
+                self.most = len(self.recorded)  # those there are stay
+            return None
+        return run
+
+    def _loop(self, layers: tuple[int, ...]) -> Recorded:
+        """`Decoder.loop` as a function of tensors: as `flat` puts them, then all parameters.
+
+        layers: how many parts the state of each layer has.
+        """
+
+        def loop(*tensors: Tensor) -> tuple[Tensor, ...]:
+            words, keys, values, mask, context, *rest = tensors[: -len(self.names)]
+            named = zip(self.names, tensors[-len(self.names) :], strict=True)
+            initial = []
+            for parts in layers:
+                initial.append(tuple(rest[:parts]))
+                del rest[:parts]
+            memory = Memory(keys, values, mask, context, tuple(initial), tuple(rest))
+            parameters = {f"decoder.{name}": tensor for name, tensor in named}
+            found: tuple[Tensor, ...] = functional_call(_Loop(self.decoder), parameters, (words, memory))
+            return found
+
+        return loop
 
 
-class Loop(nn.Module):
-    """`Decoder.loop` as a function of tensors alone. layers: how many parts the state of each layer has."""
+class _Loop(nn.Module):
+    """A module whose call is the decoder's loop."""
 
-    def __init__(self, decoder: nn.Module, layers: tuple[int, ...]) -> None:
+    def __init__(self, decoder: Looping) -> None:
         super().__init__()
-        self.decoder, self.layers = decoder, layers
+        self.decoder = decoder
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """given: as `flat` puts them."""
-        words, keys, values, mask, context, *rest = given
-        initial = []
-        for parts in self.layers:
-            initial.append(tuple(rest[:parts]))
-            del rest[:parts]
-        decoder: Looping = self.decoder  # type: ignore[assignment]
-        return decoder.loop(words, Memory(keys, values, mask, context, tuple(initial), tuple(rest)))
+    def forward(self, words: Tensor, memory: Memory) -> tuple[Tensor, ...]:
+        return self.decoder.loop(words, memory)
 
 
 def flat(words: Tensor, memory: Memory) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:

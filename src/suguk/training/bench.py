@@ -232,6 +232,7 @@ def measure(
             counts.append(Count.of(batch))
         advance(step)
     seconds = watch.seconds()
+    updater.end()
     total, whole = Count(*map(sum, zip(*counts, strict=True))), float(seconds.sum())
     peak = _peak_memory()  # before the product, whose matrices are not part of it
     product = product_rate(device, updater.dtype or torch.float32)

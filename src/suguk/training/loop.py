@@ -132,6 +132,7 @@ class Loop:
             self.team.wait()
             return True
         finally:
+            self.updater.end()
             if self.log is not None:
                 self.log.close()
 

@@ -28,9 +28,9 @@ class Updater:
         self.model, self.config, self.device = model, config, device
         self.dtype = precision(config.precision, device)
         keep_freed_memory()
+        self.parameters = freeze(model, config.freeze)
         if config.cuda_graphs and device.type == "cuda":
             model.decoder.replay = Replay(model.decoder)
-        self.parameters = freeze(model, config.freeze)
         self.optimizer = Optimizer(config, self.parameters)
 
     def __call__(
@@ -88,6 +88,12 @@ class Updater:
         norm = self.optimizer.clip(self.config.clip or math.inf)
         self.optimizer.step(lr)
         return norm
+
+    def end(self) -> None:
+        """The model as it is without training."""
+        replay, self.model.decoder.replay = self.model.decoder.replay, None
+        if replay is not None:
+            replay.end()
 
     def _autocast(self) -> AbstractContextManager[object]:
         return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)

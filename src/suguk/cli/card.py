@@ -1,0 +1,45 @@
+"""`suguk card`: what an exported file says about itself."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from suguk.cli import streams, values
+
+File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A file that `suguk export` wrote.")]
+
+
+def card(file: File, json_: values.Json = False) -> None:
+    """Print the card of an exported file: data, scores, versions, languages, licence, how it compares with PyTorch.
+
+    Nothing of the file is run for it, and it is checked against its sha256.
+
+    \b
+    Examples:
+      suguk card es-en.onnx
+      suguk card es-en.onnx --json
+    """
+    from suguk.runtime import container
+
+    metadata = container.metadata(container.read(file), file)
+    about = json.loads(metadata["suguk.about"])
+    if json_:
+        streams.write_json(about, indent=2)
+    else:
+        streams.write_text("\n".join(_lines(about)))
+
+
+def _lines(value: dict[str, Any], above: str = "") -> Iterator[str]:
+    """A line for each value: names joined by dots, what is empty left out."""
+    for key, one in value.items():
+        name = f"{above}{key}"
+        if isinstance(one, dict):
+            yield from _lines(one, f"{name}.")
+        elif isinstance(one, list):
+            for number, each in enumerate(one, start=1):
+                yield from _lines({str(number): each}, f"{name}.")
+        elif one not in (None, ""):
+            yield f"{name}: {one}"
