@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python -m
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types check format clean
+.PHONY: help setup demo test runtime cluster lint types check format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -19,6 +19,13 @@ demo: $(READY) ## Train Spanish to English on bundled pairs, in minutes, and sho
 
 test: $(READY) ## Run the test suite (some of it: make test ARGS='tests/config -x')
 	@OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist worksteal $(ARGS)
+
+runtime: $(READY) ## Decode in a fresh environment without PyTorch
+	@OMP_NUM_THREADS=1 $(RUN) tests.fresh
+
+cluster: $(READY) ## Install Ray (600 MB) and run the tests of a local cluster
+	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev,ray]'
+	@OMP_NUM_THREADS=1 $(RUN) pytest tests/corpus/test_cluster.py $(ARGS)
 
 lint: $(READY) ## Style, formatting and the import ladder
 	$(RUN) ruff check .

@@ -13,9 +13,10 @@ File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A file that `su
 
 
 def card(file: File, json_: values.Json = False) -> None:
-    """Print the card of an exported file: data, scores, versions, languages, licence, how it compares with PyTorch.
+    """Print the card of an exported file: data, scores, licence.
 
-    Nothing of the file is run for it, and it is checked against its sha256.
+    Besides: versions, dates, languages, note, and how the file compares with PyTorch. Nothing of the file is
+    run for it, and it is checked against its sha256.
 
     \b
     Examples:
