@@ -22,7 +22,7 @@ from suguk.trained import TrainedModel
 from tests.model.compositions import CHOICES
 
 LINES = ["a b c", "b c d e a", "", "the cat sat on the mat .", "on", "the mat", "a b c", "cat d"]
-# Every cell, bridge, place of attention, kind of readout and way of feeding is in one of them.
+# Every named or true-or-false choice of a composition is in one of them: see test_every_choice_is_exported.
 MODELS: dict[str, dict[str, Any]] = {
     "small": {},
     "bahdanau2014": {},
@@ -47,7 +47,7 @@ def composed(seed: int) -> dict[str, Any]:
         return settings
 
 
-MODELS |= {f"composed-{seed}": composed(seed) for seed in (1, 2, 3)}
+MODELS |= {f"composed-{seed}": composed(seed) for seed in (1, 17, 24)}
 # What changes a step, in the encoder too.
 MODELS["composed-cells"] = {
     "cell": "gru",

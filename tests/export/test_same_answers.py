@@ -14,6 +14,7 @@ from suguk.predictor import Constraint, Prediction, Predictor
 from suguk.runtime import OnnxModel
 from suguk.trained import TrainedEnsemble, TrainedModel
 from tests.export.conftest import LINES, MODELS, drawn
+from tests.model.compositions import CHOICES
 
 Pairs = Callable[..., tuple[TrainedModel, OnnxModel]]
 
@@ -51,6 +52,18 @@ def same(found: Prediction, wanted: Prediction, within: float = 1e-4) -> None:
     assert [one.tokens for one in found.n_best] == [one.tokens for one in wanted.n_best]
 
 
+def test_every_choice_is_exported() -> None:
+    """By one of the models below."""
+    chosen = {
+        (key, value)
+        for name in (*MODELS, "copying")
+        for key, value in drawn(name).config.model.model_dump().items()
+        if isinstance(value, str | bool)
+    }
+    for key, values in CHOICES.items():
+        assert {(key, value) for value in values if isinstance(value, str | bool)} <= chosen
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_an_exported_model(name: str, pairs: Pairs) -> None:
     """Both forms in one test: what takes seconds is the tracing, which they share."""
@@ -75,6 +88,11 @@ def in_single_precision(
         for found, wanted in zip(
             exported.predict(lines, options), trained.predict(lines, options), strict=True
         ):
+            same(found, wanted)
+    options = type(base).model_validate(base.model_dump() | {"beam": 2, "batch_tokens": 100_000})
+    for several in (lines[:2], [*(lines * 8)[:63], " ".join(["the cat sat on"] * 40)]):
+        both = [model.predict(several, options) for model in (exported, trained)]
+        for found, wanted in zip(*both, strict=True):
             same(found, wanted)
     for given in MENU:
         asked: Any = given.get("constraints")
