@@ -278,12 +278,13 @@ class TestRecipes:
         assert promised <= set(config.recipes())
 
     @pytest.mark.parametrize("name", config.recipes())
-    def test_a_recipe_is_valid_and_headed_by_source_and_command(self, name: str) -> None:
+    def test_a_recipe_is_valid_and_headed_by_source_command_and_score(self, name: str) -> None:
         assert config.load(name) == config.build(tomllib.loads(config.recipe(name)))
         head = config.recipe(name)[:700]
         assert head.startswith("#")
         assert f"--recipe {name}" in head
         assert "Source:" in head
+        assert "Recorded (benchmarks/RESULTS.md):" in head
 
     @pytest.mark.parametrize("name", config.recipes())
     def test_a_recipe_can_be_made_small(self, name: str) -> None:
