@@ -73,16 +73,25 @@ KEYS = {"prefix", "required", "banned"}
 
 
 def constraints(
-    prefix: str, require: list[str] | None, ban: list[str] | None, file: str | None
+    prefix: str,
+    require: list[str] | None,
+    ban: list[str] | None,
+    file: str | None,
+    model: "TextPredictor",
+    options: "PredictConfig",
 ) -> "Constraint | Iterator[Constraint] | None":
-    """One constraint for all sources, or with a file one for each, to which the others are added. DataError."""
+    """One constraint for all sources, or with a file one for each, to which the others are added.
+
+    DataError for a file with anything in it that is no constraint, or that no search can meet.
+    """
     from suguk.predictor import Constraint
 
     if file is None:
         if not (prefix or require or ban):
             return None
         return Constraint(prefix, tuple(require or ()), tuple(ban or ()))
-    return _of_file(file, Constraint(prefix, tuple(require or ()), tuple(ban or ())))
+    each = _of_file(file, Constraint(prefix, tuple(require or ()), tuple(ban or ())))
+    return _possible(each, model, options, file)
 
 
 def _of_file(path: str, every: "Constraint") -> "Iterator[Constraint]":
@@ -113,7 +122,7 @@ def _of_file(path: str, every: "Constraint") -> "Iterator[Constraint]":
     return iter(found)
 
 
-def possible(
+def _possible(
     asked: "Iterator[Constraint]", model: "TextPredictor", options: "PredictConfig", path: str
 ) -> "Iterator[Constraint]":
     """The same ones. DataError for any that no search can meet, all of them listed before anything is decoded."""

@@ -100,11 +100,9 @@ def predict(
     """Answer each line of FILE or standard input with one line.
 
     Lines are UTF-8; an empty line is answered too, so that line numbers stay the same. A line break or a
-    tab inside an output is written as one space (--jsonl keeps it). The score is the log probability divided
-    by the length penalty. With --n-best a source has fewer lines than N where the beam holds fewer different
-    outputs; --jsonl keeps its hypotheses together. A line that is not UTF-8, or longer than 20,000 characters,
-    ends it: what stands before it is answered, the line is named, and the exit status is 2; --skip-bad goes
-    on behind it.
+    tab inside an output is written as one space (--jsonl keeps it). Scores are log probabilities over the
+    length penalty. With --n-best a source has fewer lines than N where the beam holds fewer different outputs.
+    A line that is not UTF-8, or longer than 20,000 characters, ends the answers (--skip-bad: does not).
 
     \b
     Examples:
@@ -112,7 +110,6 @@ def predict(
       suguk predict runs/es-en news.es --beam 10 > news.en
       suguk predict runs/es-en news.es --sample --top-p 0.9 --n-best 5
       suguk predict runs/es-en news.es --prefix "I think" --ban very --no-repeat-ngram 3
-      suguk predict runs/es-en news.es --jsonl --attention pictures
       suguk predict es-en.onnx news.es --workers 8 > news.en
       suguk predict es-en.onnx corpus/ --source es --output out/ --ray auto
     """
@@ -136,9 +133,7 @@ def predict(
         seed=seed,
         mbr=mbr,
     )
-    asked = menu.constraints(prefix, require, ban, constraints)
-    if isinstance(asked, Iterator):
-        asked = menu.possible(asked, loaded, options, str(constraints))
+    asked = menu.constraints(prefix, require, ban, constraints, loaded, options)
     how = _Lines(n_best is not None, jsonl, attention, line_buffered, workers, skip_bad)
     if output is not None or ray is not None or workers is not None:
         elsewhere = device not in ("auto", "cpu") or engine != "auto" or threads > 0
