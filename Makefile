@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python -m
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test runtime cluster lint types check format clean
+.PHONY: help setup demo test runtime node cluster lint types check format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: $(READY) ## Run the test suite (some of it: make test ARGS='tests/config -
 
 runtime: $(READY) ## Decode in a fresh environment without PyTorch
 	@OMP_NUM_THREADS=1 $(RUN) tests.fresh
+
+node: $(READY) ## Install onnxruntime-node and run the guide's JavaScript
+	@npm install --silent --ignore-scripts --prefix build/node onnxruntime-node
+	@NODE_PATH=build/node/node_modules OMP_NUM_THREADS=1 $(RUN) pytest tests/cli/test_export.py -k javascript $(ARGS)
 
 cluster: $(READY) ## Install Ray (600 MB) and run the tests of a local cluster
 	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev,ray]'

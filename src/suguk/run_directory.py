@@ -167,7 +167,12 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def _settings(path: Path) -> Config:
     try:
-        return settings.build(settings.parse(_text(path), str(path)), str(path))
+        plain = settings.parse(_text(path), str(path))
+        # All sections are written, if only with defaults: a file that was cut between two lines is valid TOML.
+        missing = [name for name in Config.model_fields if name not in plain]
+        if missing:
+            raise ConfigError(f"there is no section {missing[0]}")
+        return settings.build(plain, str(path))
     except ConfigError as fault:
         raise ModelError(
             f"damaged, or of another version: {fault.message}",

@@ -125,3 +125,27 @@ def test_an_export_that_answers_otherwise_is_not_kept(
     assert "does not answer as PyTorch does" in ran.err
     assert "--fp32" in ran.err
     assert not list(tmp_path.iterdir())
+
+
+def has_node() -> bool:
+    """Node with onnxruntime-node, as `make node` installs it."""
+    try:
+        asked = ["node", "-e", "require.resolve('onnxruntime-node')"]
+        return subprocess.run(asked, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not has_node(), reason="needs node with onnxruntime-node: make node")
+def test_the_guides_javascript_answers(exported: Path, tmp_path: Path) -> None:
+    script = tmp_path / "decode.js"
+    script.write_text(GUIDE.read_text(encoding="utf-8").split("```js\n")[1].split("```")[0], encoding="utf-8")
+    model = OnnxModel.load(exported)
+    options = model.config.predict.model_copy(
+        update={"beam": 5, "length_penalty": 0.6, "penalty": "wu", "max_length": 13}
+    )
+    for text in ("abc", "", "dcba"):
+        ids = ",".join(map(str, model.source.encode(text)))
+        ran = subprocess.run(["node", script, exported, ids], capture_output=True, text=True, check=True)
+        found = [int(one) for one in ran.stdout.strip().split(",")]
+        assert model.target.decode(found) == model.predict([text], options)[0].output
