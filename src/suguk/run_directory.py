@@ -168,11 +168,12 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def _settings(path: Path) -> Config:
     try:
         plain = settings.parse(_text(path), str(path))
+        found = settings.build(plain, str(path))
         # All sections are written, if only with defaults: a file that was cut between two lines is valid TOML.
         missing = [name for name in Config.model_fields if name not in plain]
         if missing:
             raise ConfigError(f"there is no section {missing[0]}")
-        return settings.build(plain, str(path))
+        return found
     except ConfigError as fault:
         raise ModelError(
             f"damaged, or of another version: {fault.message}",
