@@ -50,6 +50,7 @@ def test_a_beam_finds_what_is_at_least_as_likely_as_greedy_outputs(model: Traine
 
 
 def test_threads_may_share_a_model(model: TrainedModel) -> None:
+    model.model.eval()  # as a loaded one is; one that is being trained is put into this state and back by each answer
     wanted = model.predict(LINES)
 
     def answer(_: int) -> list[Prediction]:
