@@ -4,10 +4,14 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from suguk.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:
@@ -59,6 +63,33 @@ def write_folder(
         raise _refused(path, fault) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_rows(path: Path, blocks: "Iterable[NDArray[Any]]", like: "NDArray[Any]") -> int:
+    """As `np.save` of all blocks, one after another, whose number of rows is known at the end; returns it.
+
+    like: an array of their type whose rows have their shape. Raises OSError.
+    """
+    import numpy as np
+
+    def header(rows: int) -> None:  # numpy's leaves room for a larger first number
+        about = {
+            "descr": np.lib.format.dtype_to_descr(like.dtype),
+            "fortran_order": False,
+            "shape": (rows, *like.shape[1:]),
+        }
+        np.lib.format.write_array_header_1_0(file, about)
+
+    with path.open("xb") as file:
+        header(0)
+        begin, rows = file.tell(), 0
+        for block in blocks:
+            file.write(block.astype(like.dtype, copy=False).tobytes())
+            rows += len(block)
+        file.seek(0)
+        header(rows)
+        assert file.tell() == begin
+    return rows
 
 
 def _beside(path: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from suguk.cli import streams, values
+from suguk.errors import ModelError
 
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A file that `suguk export` wrote.")]
 
@@ -25,8 +26,10 @@ def card(file: File, json_: values.Json = False) -> None:
     """
     from suguk.runtime import container
 
-    metadata = container.metadata(container.read(file), file)
-    about = json.loads(metadata["suguk.about"])
+    try:
+        about = json.loads(container.metadata(container.read(file), file)[container.ABOUT_KEY])
+    except (KeyError, ValueError) as fault:
+        raise ModelError(f"damaged metadata: {fault}", where=file, hint="export it again") from None
     if json_:
         streams.write_json(about, indent=2)
     else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -94,21 +94,11 @@ def _write_npy(model: "TextPredictor", sources: Iterable[str], path: Path, mean:
 
     from suguk import files
 
-    width, count = model.encode([""], mean=mean).shape[1], 0
-
-    def header(file: IO[bytes]) -> None:
-        about = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
-        np.lib.format.write_array_header_1_0(file, about)  # leaves room for a larger count
+    count, like = 0, np.empty((0, model.encode([""], mean=mean).shape[1]), np.float32)
 
     def fill(temporary: Path) -> None:
         nonlocal count
-        with temporary.open("wb") as file:
-            header(file)
-            for part, vectors in _vectors(model, sources, mean):
-                file.write(vectors.astype("<f4").tobytes())
-                count += len(part)
-            file.seek(0)
-            header(file)
+        count = files.write_rows(temporary, (vectors for _, vectors in _vectors(model, sources, mean)), like)
 
     files.write(path, fill)
     return count

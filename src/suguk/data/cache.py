@@ -12,10 +12,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,13 +115,14 @@ def token_ids(field: TextField, texts: Sequence[str]) -> tuple[NDArray[np.int32]
         return kept
     lengths = np.empty(len(texts), dtype=np.int64)
 
+    nothing = np.empty(0, np.int32)
+
     def write(path: Path) -> None:
-        with path.open("xb") as file:
-            _write_ids(file, _encoded(field, texts, lengths))
+        files.write_rows(path, _encoded(field, texts, lengths), nothing)
 
     keep(name, {"ids.npy": write, "lengths.npy": lambda path: np.save(path, lengths)})
     kept = _mapped(name, len(texts))
-    return kept or (np.concatenate([np.empty(0, np.int32), *_encoded(field, texts, lengths)]), lengths)
+    return kept or (np.concatenate([nothing, *_encoded(field, texts, lengths)]), lengths)
 
 
 def _mapped(name: str, rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]] | None:
@@ -147,24 +148,3 @@ def _encoded(
         rows = field.encode_batch(texts[begin : begin + BLOCK])
         lengths[begin : begin + BLOCK] = [len(row) for row in rows]
         yield np.concatenate(rows)
-
-
-def _write_ids(file: IO[bytes], blocks: Iterable[NDArray[np.int32]]) -> None:
-    """As `np.save` of all in one array, whose length is known at the end: numpy's header leaves room for it."""
-
-    def header(count: int) -> None:
-        about = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)),
-            "fortran_order": False,
-            "shape": (count,),
-        }
-        np.lib.format.write_array_header_1_0(file, about)
-
-    header(0)
-    begin, count = file.tell(), 0
-    for block in blocks:
-        file.write(block.tobytes())
-        count += len(block)
-    file.seek(0)
-    header(count)
-    assert file.tell() == begin

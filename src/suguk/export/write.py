@@ -23,7 +23,8 @@ from suguk.export.int8 import Packer
 from suguk.export.parity import Parity, compare
 from suguk.run_directory import read_metrics, read_static
 from suguk.runtime import container
-from suguk.runtime.model import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY, OnnxModel
+from suguk.runtime.container import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY
+from suguk.runtime.model import OnnxModel
 
 SENTENCES = 100  # that the check looks at
 # Names of sizes, as docs/guides/anywhere.md has them.
@@ -88,7 +89,8 @@ def write(
     if not parity.mean_difference <= TOLERANCE[precision] or parity.same_outputs < SAME[precision]:
         raise UserError(
             f"the file does not answer as PyTorch does, so it was not kept: {parity.text()}; at most "
-            f"{TOLERANCE[precision]:g} is allowed on average, and {SAME[precision]:.0%} of outputs have to be the same",
+            f"{TOLERANCE[precision]:g} is allowed on average"
+            + (f", and {SAME[precision]:.0%} of outputs have to be the same" if SAME[precision] else ""),
             where=path,
             hint="export with --fp32" if not single else "report it, with the run's config.toml",
         )

@@ -14,6 +14,7 @@ FORMAT, VERSION = "suguk-onnx", 2
 GRAPH, METADATA = 7, 14  # fields of onnx.ModelProto
 KEY, VALUE = 1, 2  # fields of onnx.StringStringEntryProto
 FORMAT_KEY, VERSION_KEY, DIGEST_KEY = "suguk.format", "suguk.version", "suguk.sha256"
+CONFIG_KEY, SOURCE_KEY, TARGET_KEY, ABOUT_KEY = "suguk.config", "suguk.source", "suguk.target", "suguk.about"
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 
 

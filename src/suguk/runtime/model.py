@@ -18,8 +18,7 @@ from suguk.config import Config
 from suguk.errors import ConfigError, ModelError
 from suguk.fields import PAD, TextField
 from suguk.runtime import container
-
-CONFIG_KEY, SOURCE_KEY, TARGET_KEY, ABOUT_KEY = "suguk.config", "suguk.source", "suguk.target", "suguk.about"
+from suguk.runtime.container import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY
 
 
 class OnnxModel(TextPredictor):
