@@ -18,6 +18,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
 from suguk.asking import COPIES, INPUTS
+from suguk.export.shortcuts import shortcuts
 from suguk.export.translate import quiet, translate
 from suguk.fields import EOS, PAD
 from suguk.kernels import reference
@@ -219,7 +220,7 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def traced(model: Seq2Seq | Ensemble) -> onnx.ModelProto:
     """The graph in single precision. All sizes are free; inputs as in `Decoding.forward`, outputs OUTPUTS."""
     names = (*INPUTS, COPIES) if model.copies else INPUTS
-    with quiet():
+    with quiet(), shortcuts():
         program = torch.export.export(
             Decoding(model), (_example(names),), dynamic_shapes=(_sizes(names, model.words),), strict=False
         )

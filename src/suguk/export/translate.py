@@ -52,9 +52,6 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb
     def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore")
-        # PyTorch's cache of shapes costs more here than it saves: a quarter of the whole time.
-        self.cached = torch._dynamo.config.fake_tensor_cache_enabled
-        torch._dynamo.config.fake_tensor_cache_enabled = False
         self.loggers = [
             logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")
         ]
@@ -63,7 +60,6 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb
             logger.setLevel(logging.ERROR)
 
     def __exit__(self, *fault: object) -> None:
-        torch._dynamo.config.fake_tensor_cache_enabled = self.cached
         for logger, level in zip(self.loggers, self.levels, strict=True):
             logger.setLevel(level)
         super().__exit__(*fault)  # type: ignore[arg-type]
