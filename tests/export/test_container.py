@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper
 
 import suguk
-from suguk.asking import INPUTS
+from suguk.asking import COPIES, INPUTS
 from suguk.errors import ModelError, UserError
 from suguk.export.graph import OUTPUTS, traced
 from suguk.export.write import finished, with_metadata
-from suguk.runtime import OnnxModel, container
+from suguk.runtime import OnnxModel, container, sizes
 from tests.export.conftest import LINES, drawn
 
 
@@ -108,6 +108,68 @@ def test_a_file_that_is_not_right_is_refused(
     file.write_bytes(harm(content))
     with pytest.raises(ModelError, match=message):
         suguk.load(file)
+
+
+def _changed(content: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes:
+    """Changed by somebody who knows how to make a sha256 fit."""
+    model = onnx.load_from_string(content)
+    change(model)
+    kept = [(one.key, one.value) for one in model.metadata_props if one.key != container.DIGEST_KEY]
+    del model.metadata_props[:]
+    for key, value in kept:
+        model.metadata_props.add(key=key, value=value)
+    model.metadata_props.add(key=container.DIGEST_KEY, value=container.digest(model.SerializeToString()))
+    return bytes(model.SerializeToString())
+
+
+def _table(model: onnx.ModelProto) -> onnx.TensorProto:
+    held: list[onnx.TensorProto] = list(model.graph.initializer)
+    return next(one for one in held if one.name.endswith("encoder.embedding.weight"))
+
+
+def _vast(model: onnx.ModelProto) -> None:
+    _table(model).dims[0] = 2**40
+
+
+def _elsewhere(model: onnx.ModelProto) -> None:
+    table = _table(model)
+    table.ClearField("raw_data")
+    table.data_location = TensorProto.EXTERNAL
+    table.external_data.add(key="location", value="/etc/passwd")
+
+
+def _fewer_words(model: onnx.ModelProto) -> None:
+    table = _table(model)
+    table.dims[0] -= 1
+    table.raw_data = table.raw_data[: -4 * table.dims[1]]
+
+
+def _copying(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info(COPIES, TensorProto.INT64, ["B", "S"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_vast, "take .* bytes, found"),
+        (_elsewhere, "in another file"),
+        (_fewer_words, "rows for the .* entries of the source's vocabulary"),
+        (_copying, "expected the inputs source.*, found source.*, copies"),
+    ],
+)
+def test_sizes_are_those_of_what_is_held(
+    change: Callable[[onnx.ModelProto], None], message: str, content: bytes
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        OnnxModel.of(_changed(content, change), Path("x.onnx"))
+
+
+def test_every_constant_is_seen(content: bytes) -> None:
+    expected = [
+        (one.name, tuple(one.dims), one.data_type, len(one.raw_data), False)
+        for one in onnx.load_from_string(content).graph.initializer
+    ]
+    assert list(map(tuple, sizes.stored(content))) == expected
 
 
 def test_every_flipped_bit_is_noticed(content: bytes) -> None:

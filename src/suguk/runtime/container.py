@@ -18,7 +18,7 @@ CONFIG_KEY, SOURCE_KEY, TARGET_KEY, ABOUT_KEY = "suguk.config", "suguk.source", 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 
 
-class _CutError(Exception):
+class CutError(Exception):
     """Not a protocol buffer, or not a whole one."""
 
 
@@ -36,7 +36,7 @@ def metadata(content: bytes, path: Path) -> dict[str, str]:
     """What stands in the file. ModelError: not exported by suguk, newer, damaged or changed."""
     try:
         found = dict(_metadata(content))
-    except (_CutError, UnicodeDecodeError):
+    except (CutError, UnicodeDecodeError):
         raise ModelError("not an ONNX file, or cut short", where=path, hint="copy it again") from None
     if found.get(FORMAT_KEY) != FORMAT:
         raise ModelError(
@@ -67,7 +67,7 @@ def metadata(content: bytes, path: Path) -> dict[str, str]:
 def digest(content: bytes) -> str:
     """sha256 of every field of the message but the entry that holds it."""
     found = hashlib.sha256()
-    for number, _, begin, end in _fields(content):
+    for number, _, begin, end in walk(content):
         entry = content[begin:end] if number == METADATA else b""
         if number != METADATA or _entry(entry)[0] != DIGEST_KEY:
             found.update(f"{number}:{end - begin}:".encode())
@@ -76,47 +76,47 @@ def digest(content: bytes) -> str:
 
 
 def _metadata(content: bytes) -> Iterator[tuple[str, str]]:
-    for number, wire, begin, end in _fields(content):
+    for number, wire, begin, end in walk(content):
         if number == METADATA and wire == BYTES:
             yield _entry(content[begin:end])
 
 
 def _entry(content: bytes) -> tuple[str, str]:
     parts = {
-        number: content[begin:end].decode() for number, wire, begin, end in _fields(content) if wire == BYTES
+        number: content[begin:end].decode() for number, wire, begin, end in walk(content) if wire == BYTES
     }
     return parts.get(KEY, ""), parts.get(VALUE, "")
 
 
-def _fields(content: bytes) -> Iterator[tuple[int, int, int, int]]:
+def walk(content: bytes | memoryview) -> Iterator[tuple[int, int, int, int]]:
     """Number, wire type, begin and end of each field of a message."""
     at = 0
     while at < len(content):
-        tag, at = _varint(content, at)
+        tag, at = varint(content, at)
         number, wire = tag >> 3, tag & 7
         begin = at
         if wire == VARINT:
-            _, at = _varint(content, at)
+            _, at = varint(content, at)
         elif wire == BYTES:
-            size, begin = _varint(content, at)
+            size, begin = varint(content, at)
             at = begin + size
         elif wire in (FIXED64, FIXED32):
             at += 8 if wire == FIXED64 else 4
         else:
-            raise _CutError
+            raise CutError
         if at > len(content) or not number:
-            raise _CutError
+            raise CutError
         yield number, wire, begin, at
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
+def varint(content: bytes | memoryview, at: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 64, 7):
         if at >= len(content):
-            raise _CutError
+            raise CutError
         byte = content[at]
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
             return value, at
-    raise _CutError
+    raise CutError

@@ -17,7 +17,7 @@ from suguk.asking import Given, Ids, Reals
 from suguk.config import Config
 from suguk.errors import ConfigError, ModelError
 from suguk.fields import PAD, TextField
-from suguk.runtime import container
+from suguk.runtime import container, sizes
 from suguk.runtime.container import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY
 
 
@@ -53,7 +53,18 @@ class OnnxModel(TextPredictor):
             about = json.loads(metadata[ABOUT_KEY])
         except (KeyError, json.JSONDecodeError, ConfigError) as fault:
             raise ModelError(f"damaged metadata: {fault}", where=path, hint="export it again") from None
-        return cls(config, source, target, session_of(content, path, threads), about)
+        sizes.check(content, source.size, target.size, path)
+        session = session_of(content, path, threads)
+        expected = (*asking.INPUTS, *([asking.COPIES] if config.model.copying else []))
+        found = tuple(one.name for one in session.get_inputs())
+        if sorted(found) != sorted(expected):
+            raise ModelError(
+                f"its settings belong to another graph: expected the inputs {', '.join(expected)}, "
+                f"found {', '.join(found)}",
+                where=path,
+                hint="export it again",
+            )
+        return cls(config, source, target, session, about)
 
     def _search(self, given: Given) -> Found:
         return Found(*self.session.run(Found._fields, given))
