@@ -3,18 +3,18 @@
     python -m benchmarks.peers.decode --data DATA --model runs/job [--dir build/peers] [--repeats 3]
 
 MODEL is a run directory of `benchmarks/job.toml`; it is exported first, with eight-bit and with single-precision
-weights. The peers' models have the same parts and sizes (settings/): OpenNMT-py's is the last that
-`benchmarks.peers.quality` saved, eole's is trained here for --updates. A row a way of decoding: a beam of 5 over all
-sources (peers: batches of 64; ours: its own batches by tokens), and greedy, one source at a time. Seconds are those of
-the decoding alone, as each program reports them (ours: around `predict`), with the model loaded and ready; tokens
-are those that came out, `<eos>` included; outputs have at most 60. DIR/decode.json is written after every run.
+weights. The peers' models have the same parts and sizes (settings/) and are trained here for --updates; OpenNMT-py's is
+the last that `benchmarks.peers.quality` saved, if it did. A row a way of decoding: a beam of 5 over all sources (peers:
+batches of 64; ours: its own batches by tokens), and greedy, one source at a time. Seconds are those of the decoding
+alone, as each program reports them (ours: around `predict`; the textbook's: around its search), with the model loaded
+and ready; tokens are those that came out, `<eos>` included (Joey NMT's text is cut again to count them); outputs have
+at most 60. DIR/decode.json is written after every run.
 """
 
 import argparse
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import contestants
-from benchmarks.peers.compare import environment, spread
-from benchmarks.peers.contestants import Job
+from benchmarks.peers import models as peers
+from benchmarks.peers.compare import Plan, environment, prepare, spread
 from benchmarks.peers.install import python_of
 from benchmarks.record import machine
 
@@ -66,9 +66,7 @@ class Decoder:
         self.plain = data / "multi30k" / "test_2016_flickr.en"
         self.pieces = folder / "data" / "test.en"
         if not self.pieces.exists():
-            python = str(python_of(folder, "sentencepiece"))
-            joint = str(folder / "data" / "joint.model")
-            subprocess.run([python, "-c", CUT, joint, str(self.plain), str(self.pieces)], check=True)
+            self._cut(self.plain, self.pieces)
 
     def ours(self, name: str, way: tuple[int, int]) -> Row:
         words = [str(self.models[name]), str(self.plain), json.dumps(way), str(self.threads), str(LONGEST)]
@@ -79,29 +77,62 @@ class Decoder:
     def peer(self, name: str, way: tuple[int, int]) -> Row:
         out = self.folder / "runs" / f"decode-{name}"
         out.mkdir(parents=True, exist_ok=True)
-        found = out / "found.txt"
-        found.unlink(missing_ok=True)
-        programs = python_of(self.folder, name).parent
-        beam, batch = way
-        both = ["-batch_size", str(batch), "-beam_size", str(beam), "-max_length", str(LONGEST)]
-        both += ["-batch_type", "sents", "-report_time", "-output", str(found), "-src", str(self.pieces)]
-        if name == "opennmt":
-            command = [
-                str(programs / "onmt_translate"),
-                "-model",
-                str(self.models[name]),
-                "-gpu",
-                "-1",
-                *both,
-            ]
-        else:
-            both = [f"-{word}" if word.startswith("-") else word for word in both]
-            command = [str(programs / "eole"), "predict", "--model_path", str(self.models[name]), *both]
-        log = self._run(command)
+        if name == "textbook":
+            log = self._run(self._textbook(way))
+            found: Row = json.loads(log.splitlines()[-1])
+            return found
+        text = out / "found.txt"
+        text.unlink(missing_ok=True)
+        log = self._run(self._joey(out, way) if name == "joeynmt" else self._open(name, text, way))
         (out / "log.txt").write_text(log, encoding="utf-8")
-        seconds = re.findall(r"(?:otal translation time|prediction time including all) \(s\): ([\d.]+)", log)
-        lines = found.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        return {"seconds": float(seconds[-1]), "tokens": sum(len(line.split()) + 1 for line in lines)}
+        if name == "joeynmt":
+            self._cut(out / "found.test", text)
+        seconds = re.findall(
+            r"(?:otal translation time|prediction time including all) \(s\): ([\d.]+)|Generation took ([\d.]+)",
+            log,
+        )
+        lines = text.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return {
+            "seconds": float("".join(seconds[-1])),
+            "tokens": sum(len(line.split()) + 1 for line in lines),
+        }
+
+    def _open(self, name: str, text: Path, way: tuple[int, int]) -> list[str]:
+        """OpenNMT-py, or eole, which has its options."""
+        beam, batch = way
+        programs = python_of(self.folder, name).parent
+        options = {"batch_size": batch, "beam_size": beam, "max_length": LONGEST, "batch_type": "sents"}
+        options |= {"output": text, "src": self.pieces}
+        start = [str(programs / "onmt_translate"), "-model", str(self.models[name]), "-gpu", "-1"]
+        dash = "-"
+        if name == "eole":
+            start, dash = [str(programs / "eole"), "predict", "--model_path", str(self.models[name])], "--"
+        given = [word for key, value in options.items() for word in (dash + key, str(value))]
+        return [*start, *given, f"{dash}report_time"]
+
+    def _joey(self, out: Path, way: tuple[int, int]) -> list[str]:
+        """Its settings name data, beam and batch; sources are plain text, which it cuts while it decodes."""
+        beam, batch = way
+        trained = self.models["joeynmt"]
+        text = (trained.parent.parent / "settings.yaml").read_text(encoding="utf-8")
+        text = re.sub(r"^  dev: .*$", f"  test: {self.plain.with_suffix('')}", text, flags=re.MULTILINE)
+        for key, value in (("beam_size", beam), ("batch_size", batch), ("max_output_length", LONGEST)):
+            text = re.sub(rf"^  {key}: .*$", f"  {key}: {value}", text, flags=re.MULTILINE)
+        file = out / "settings.yaml"
+        file.write_text(text, encoding="utf-8")
+        python = str(python_of(self.folder, "joeynmt"))
+        return [python, "-m", "joeynmt", "test", str(file), "--ckpt", str(trained), "-o", str(out / "found")]
+
+    def _textbook(self, way: tuple[int, int]) -> list[str]:
+        beam, batch = way
+        words = ["--data", self.folder / "data", "--model", self.models["textbook"], "--source", self.pieces]
+        words += ["--beam", beam, "--batch", batch, "--longest", LONGEST]
+        return [sys.executable, "-m", "benchmarks.peers.textbook_search", *map(str, words)]
+
+    def _cut(self, text: Path, pieces: Path) -> None:
+        python = str(python_of(self.folder, "sentencepiece"))
+        joint = str(self.folder / "data" / "joint.model")
+        subprocess.run([python, "-c", CUT, joint, str(text), str(pieces)], check=True)
 
     def _run(self, command: list[str]) -> str:
         given = environment(self.threads) | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
@@ -111,23 +142,6 @@ class Decoder:
         if ran.returncode:
             raise SystemExit(f"{' '.join(command[:3])} …: {ran.stdout[-3000:]}")
         return ran.stdout
-
-
-def eole_model(folder: Path, data: Path, updates: int, threads: int) -> Path:
-    """A model of eole's, trained for some updates unless it is there."""
-    out = folder / "runs" / "decode-eole-train"
-    model = out / "model"
-    if not (model / "config.json").exists():
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-        text = contestants.settings("eole", Job(folder, data, out, contestants.RECIPE, seed=1))
-        for key in ("train_steps", "save_checkpoint_steps"):
-            text = re.sub(rf"^  {key}: .*$", f"  {key}: {updates}", text, flags=re.MULTILINE)
-        (out / "settings.yaml").write_text(text, encoding="utf-8")
-        with (out / "log.txt").open("w", encoding="utf-8") as log:
-            command = [str(python_of(folder, "eole").parent / "eole"), "train", "-config", "settings.yaml"]
-            subprocess.run(command, cwd=out, env=environment(threads), check=True, stdout=log, stderr=log)
-    return model
 
 
 def report(found: Row) -> Iterator[str]:
@@ -157,10 +171,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with multi30k/")
     parser.add_argument("--model", type=Path, required=True, help="a run directory of benchmarks/job.toml")
     parser.add_argument("--dir", type=Path, default=Path("build/peers"), help="where install.py installed")
-    parser.add_argument("--only", nargs="+", default=[*OURS, "opennmt", "eole"])
+    parser.add_argument("--only", nargs="+", default=[*OURS, "opennmt", "eole", "joeynmt", "textbook"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--updates", type=int, default=300, help="of eole's model (default: 300)")
+    parser.add_argument("--updates", type=int, default=300, help="of the peers' models (default: 300)")
     given = parser.parse_args()
     folder, data = given.dir.absolute(), given.data.absolute()
     models = {"PyTorch": given.model}
@@ -181,11 +195,11 @@ def main() -> None:
             *check,
         ]
         subprocess.run(command, check=True)
-    if "opennmt" in given.only:
-        saved = (folder / "runs" / "quality-opennmt").glob("model_step_*.pt")
-        models["opennmt"] = max(saved, key=lambda path: int(re.findall(r"\d+", path.stem)[-1]))
-    if "eole" in given.only:
-        models["eole"] = eole_model(folder, data, given.updates, given.threads)
+    plan = Plan(folder, data, contestants.RECIPE, [], 0, 0, given.threads, 0)
+    prepare(plan)
+    for name in given.only:
+        if name not in OURS:
+            models[name] = peers.model(name, folder, data, given.updates, given.threads)
     decoder = Decoder(folder, data, models, given.threads)
     sentences = len(decoder.pieces.read_text(encoding="utf-8").splitlines())
     found: Row = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "threads": given.threads}

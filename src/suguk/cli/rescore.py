@@ -1,6 +1,7 @@
 """`suguk rescore`: n-best lists in a new order."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -49,7 +50,7 @@ def rescore(
       suguk rescore runs/large lists.jsonl > news.en
       suguk rescore runs/a+runs/b lists.jsonl --weight 0.7 --jsonl > reordered.jsonl
     """
-    found = _read(lists)
+    found = _checked(lists)
     loaded = values.open_model(model, device, engine, threads)
     options = values.predict_options(loaded.config.predict, length_penalty=length_penalty)
     for part in streams.chunks(found, _AT_ONCE):
@@ -67,22 +68,12 @@ def rescore(
                 streams.write_line(ranked[0]["output"])
 
 
-def _read(path: str) -> list[dict[str, Any]]:
-    """UserError if the file cannot be read, DataError with every line that is not an n-best list."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"cannot be read: {fault}", where=path) from None
-    found, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        try:
-            one = json.loads(line)
-            _check(one)
-        except (ValueError, KeyError, TypeError) as fault:
-            problems.append(Problem(path, number, f"not an n-best list: {fault!r}"))
-            continue
-        found.append(one)
+def _checked(path: str) -> Iterator[dict[str, Any]]:
+    """The lists of a file one after the other, once all of it has been read.
+
+    UserError if the file cannot be read, DataError with every line that is not an n-best list.
+    """
+    problems = [one for one in _lists(path) if isinstance(one, Problem)]
     if problems:
         raise DataError(
             "not all of its lines are n-best lists",
@@ -90,7 +81,22 @@ def _read(path: str) -> list[dict[str, Any]]:
             where=path,
             hint="make them with `suguk predict MODEL FILE --n-best 10 --jsonl`",
         )
-    return found
+    return (one for one in _lists(path) if not isinstance(one, Problem))
+
+
+def _lists(path: str) -> Iterator[dict[str, Any] | Problem]:
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    one = json.loads(line)
+                    _check(one)
+                except (ValueError, KeyError, TypeError) as fault:
+                    yield Problem(path, number, f"not an n-best list: {fault!r}")
+                else:
+                    yield one
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"cannot be read: {fault}", where=path) from None
 
 
 def _check(one: Any) -> None:
