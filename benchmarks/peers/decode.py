@@ -61,12 +61,18 @@ print(json.dumps({"seconds": seconds, "tokens": sum(len(one.token_scores) for on
 class Decoder:
     """Everything that a run needs."""
 
-    def __init__(self, folder: Path, data: Path, models: dict[str, Path], threads: int) -> None:
+    def __init__(
+        self, folder: Path, data: Path, models: dict[str, Path], threads: int, sentences: int | None
+    ) -> None:
         self.folder, self.models, self.threads = folder, models, threads
-        self.plain = data / "multi30k" / "test_2016_flickr.en"
-        self.pieces = folder / "data" / "test.en"
-        if not self.pieces.exists():
-            self._cut(self.plain, self.pieces)
+        self.plain, self.pieces = (
+            folder / "data" / f"{name}.en" for name in ("sources", "pieces-of-sources")
+        )
+        lines = (data / "multi30k" / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()
+        lines = lines[:: max(len(lines) // (sentences or len(lines)), 1)][:sentences]
+        self.plain.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        self.plain.with_suffix(".de").write_text("x\n" * len(lines), encoding="utf-8")  # Joey NMT wants both
+        self._cut(self.plain, self.pieces)
 
     def ours(self, name: str, way: tuple[int, int]) -> Row:
         words = [str(self.models[name]), str(self.plain), json.dumps(way), str(self.threads), str(LONGEST)]
@@ -173,6 +179,9 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=Path("build/peers"), help="where install.py installed")
     parser.add_argument("--only", nargs="+", default=[*OURS, "opennmt", "eole", "joeynmt", "textbook"])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--sentences", type=int, help="how many of the test sources, evenly drawn (default: all)"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--updates", type=int, default=300, help="of the peers' models (default: 300)")
     given = parser.parse_args()
@@ -200,7 +209,7 @@ def main() -> None:
     for name in given.only:
         if name not in OURS:
             models[name] = peers.model(name, folder, data, given.updates, given.threads)
-    decoder = Decoder(folder, data, models, given.threads)
+    decoder = Decoder(folder, data, models, given.threads, given.sentences)
     sentences = len(decoder.pieces.read_text(encoding="utf-8").splitlines())
     found: Row = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "threads": given.threads}
     found |= {"sentences": sentences, "runs": []}

@@ -18,7 +18,7 @@ from benchmarks.peers.contestants import Job
 STOPS = {
     "opennmt": (r"^(train_steps|save_checkpoint_steps): .*$", r"\1: {updates}"),
     "eole": (r"^(  train_steps|  save_checkpoint_steps): .*$", r"\1: {updates}"),
-    "joeynmt": (r"^(  updates|  validation_freq): .*$", r"\1: {updates}"),
+    "joeynmt": (r"^(  updates|  validation_freq|  logging_freq): .*$", r"\1: {updates}"),
 }
 
 
