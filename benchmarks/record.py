@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.runs import MADE, RUNS
+from benchmarks.runs import MADE, MEANS, RUNS
 
 SHOWN = ("bleu", "chrf", "exact", "wer", "per")
 
@@ -149,7 +149,10 @@ def _write(file: Path, row: dict[str, Any]) -> None:
 
 
 def table(out: Path) -> Iterator[str]:
-    """A row of Markdown for each recorded run and data scored: means over its seeds (least–greatest)."""
+    """A row of Markdown for each recorded run and data scored: means over its seeds (least–greatest).
+
+    Then the means of groups of runs, of which every one is recorded.
+    """
     yield (
         "| run | scored on | seeds | training, min | evaluation, s | peak MB | "
         + " | ".join((*SHOWN, "perplexity", "beside"))
@@ -166,6 +169,11 @@ def table(out: Path) -> Iterator[str]:
         groups.setdefault((row["name"], row["on"]), []).append(row)
     for (name, on), rows in groups.items():
         yield "| " + " | ".join(_cells(name, on, rows, [trained[name, row["seed"]] for row in rows])) + " |"
+    for called, names in MEANS.items():
+        for on in ("valid", "test"):
+            if all((name, on) in groups for name in names):
+                scores = (_mean([groups[name, on] for name in names], metric) for metric in SHOWN)
+                yield "| " + " | ".join((called, on, "", "", "", "", *scores, "", "")) + " |"
 
 
 def _cells(name: str, on: str, rows: list[dict[str, Any]], trained: list[dict[str, Any]]) -> Iterator[str]:
@@ -178,6 +186,14 @@ def _cells(name: str, on: str, rows: list[dict[str, Any]], trained: list[dict[st
         yield spread([one["scores"][metric]["score"] for one in found if metric in one["scores"]], 2)
     yield spread([one["perplexity"] for one in found if one["perplexity"] is not None], 2)
     yield trained[0]["beside"]
+
+
+def _mean(runs: list[list[dict[str, Any]]], metric: str) -> str:
+    """Over runs, of means over seeds; nothing if one lacks it."""
+    found = [[row["evaluation"]["scores"].get(metric) for row in rows] for rows in runs]
+    if any(one is None for scores in found for one in scores):
+        return ""
+    return f"{statistics.fmean(statistics.fmean(one['score'] for one in scores) for scores in found):.2f}"
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -127,7 +127,7 @@ class Decoder:
         file = out / "settings.yaml"
         file.write_text(text, encoding="utf-8")
         python = str(python_of(self.folder, "joeynmt"))
-        return [python, "-m", "joeynmt", "test", str(file), "--ckpt", str(trained), "-o", str(out / "found")]
+        return [python, "-m", "joeynmt", "test", str(file), "-o", str(out / "found")]
 
     def _textbook(self, way: tuple[int, int]) -> list[str]:
         beam, batch = way

@@ -193,6 +193,26 @@ class TestRecord:
             "| 7.44 (5.00–9.88) |  |  |  |  | 5.43 (5.43–5.43) | 39 |"
         )
 
+    def test_a_mean_over_runs_waits_for_the_last_of_them(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(record, "MEANS", {"mean": ("a", "b")})
+        rows = []
+        for name, seed, score in (("a", 1, 10.0), ("a", 2, 20.0), ("b", 1, 40.0)):
+            trained = {"name": name, "seed": seed, "seconds": 60, "peak_memory_mb": 6, "beside": ""}
+            (tmp_path / f"{name}-{seed}.json").write_text(json.dumps(trained), encoding="utf-8")
+            scored: dict[str, Any] = {
+                **trained,
+                "on": "test",
+                "evaluation": {"scores": {"exact": {"score": score}}},
+            }
+            scored["evaluation"]["perplexity"] = None
+            (tmp_path / f"{name}-{seed}.test.json").write_text(json.dumps(scored), encoding="utf-8")
+            rows.append(list(record.table(tmp_path)))
+        assert [row[-1].startswith("| mean |") for row in rows] == [False, False, True]
+        assert rows[-1][-1] == "| mean | test |  |  |  |  |  |  | 27.50 |  |  |  |  |"
+        assert rows[-1][-1].count("|") == rows[-1][0].count("|")
+
     def test_the_spread_of_one_is_itself(self) -> None:
         assert [record.spread(values, 1) for values in ([], [1.25], [1.0, 3.0])] == [
             "",
