@@ -1,0 +1,53 @@
+"""PyTorch is as it was after an export, and one without what is changed for it only takes longer."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch._higher_order_ops.while_loop import while_loop_op
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.onnx._internal.fx.passes import type_promotion
+
+from suguk.export import shortcuts as own
+from suguk.export.shortcuts import shortcuts
+
+
+def _state() -> tuple[Any, ...]:
+    return (
+        while_loop_op.python_key_table[FakeTensorMode],
+        type_promotion._TypePromotionInterpreter.run_node,
+        torch._dynamo.config.fake_tensor_cache_enabled,
+    )
+
+
+def test_pytorch_is_as_before_even_after_a_fault() -> None:
+    before, seen = _state(), list[tuple[Any, ...]]()
+
+    def fail() -> None:
+        with shortcuts():
+            seen.append(_state())
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        fail()
+    assert _state() == before
+    assert all(new != old for new, old in zip(seen[0], before, strict=True))
+
+
+def test_another_version_of_pytorch_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> Any:
+        raise ImportError
+
+    monkeypatch.setattr(own, "import_module", gone)
+    monkeypatch.setattr(own, "while_loop_op", object())
+    before = _state()
+    with shortcuts():
+        assert _state()[:2] == before[:2]
+
+
+def test_what_a_loop_gives_back_is_like_what_it_carries() -> None:
+    """Its body is not run: this one could not be."""
+    with FakeTensorMode() as mode, shortcuts():
+        carried = torch.zeros(2, 3), torch.zeros(4, dtype=torch.long)
+        found = while_loop_op.python_key_table[FakeTensorMode](mode, None, None, carried, ())
+    assert [(one.shape, one.dtype) for one in found] == [(one.shape, one.dtype) for one in carried]
