@@ -153,7 +153,7 @@ def _copying(model: onnx.ModelProto) -> None:
     [
         (_vast, "take .* bytes, found"),
         (_elsewhere, "in another file"),
-        (_fewer_words, "rows for the .* entries of the source's vocabulary"),
+        (_fewer_words, "values for the .* entries of the source's vocabulary"),
         (_copying, "expected the inputs source.*, found source.*, copies"),
     ],
 )

@@ -76,6 +76,6 @@ def _fault(one: Stored, source: int, target: int) -> str:
     if one.bytes != expected:
         return f"{list(one.dims)} values of type {one.type} take {expected} bytes, found {one.bytes}"
     for ends, size, side in ((SOURCE, source, "source"), (TARGET, target, "target")):
-        if one.name.endswith(ends) and one.dims[0] != size:
-            return f"{one.dims[0]} rows for the {size} entries of the {side}'s vocabulary"
+        if one.name.endswith(ends) and one.dims[:1] != (size,):
+            return f"{[*one.dims]} values for the {size} entries of the {side}'s vocabulary"
     return ""
