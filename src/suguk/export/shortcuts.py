@@ -1,7 +1,7 @@
 """PyTorch's exporter without running traced code once more to learn what is known of it already.
 
-More than a quarter of the time of an export. What is changed here belongs to PyTorch's inside, and is as it was afterwards; where
-another version has it under another name, it takes its time.
+More than a quarter of the time of an export. What is changed here belongs to PyTorch's inside, and is as it was
+afterwards; where another version has it under another name, it takes its time.
 """
 
 from collections.abc import Iterator, Sequence
