@@ -143,9 +143,10 @@ PRONUNCIATION = {
     "g2p-kor": table(f"{MADE}g2p-kor", "chars", *FEW, beside="goal: mean WER of nine languages 10.6"),
 }
 
-# Inflection of lemmas that training has not seen, tags before letters. A form is mostly its lemma: copying. German
-# learns as much in an epoch with half the hidden units, which takes half the time. Try next: attention after the cell
-# (`attend=after`, `input_feeding=true`, `readout_word=false`), dropout 0.5, word_dropout 0.05.
+# Inflection of lemmas that training has not seen, tags before letters. A form is mostly its lemma: copying. German,
+# validation: 62.0 % after 5.8 epochs with these 256 hidden units and dropout 0.3, where 384 units with 0.4 had 56.9
+# after 5 and 69.3 after 7. Try next: attention after the cell (`attend=after`, `input_feeding=true`,
+# `readout_word=false`), dropout 0.3 and 0.5, word_dropout 0.05.
 INFLECTION = {
     f"inflection-{language}": table(
         f"{MADE}inflection-{language}", "chars", *FEW, "source.tokenizer=symbols", "target.tokenizer=symbols",
