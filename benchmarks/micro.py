@@ -3,6 +3,7 @@
     python -m benchmarks.micro sections benchmarks/job.toml --set train.precision=bf16
     python -m benchmarks.micro growth benchmarks/job.toml
     python -m benchmarks.micro shapes benchmarks/job.toml
+    python -m benchmarks.micro heap benchmarks/job.toml --updates 12
     python -m benchmarks.micro pieces
 
 Pairs are generated, of the lengths that Multi30k has in subwords. Every line of a table about memory comes from a
@@ -10,6 +11,7 @@ process of its own, as a peak never falls.
 """
 
 import argparse
+import ctypes
 import itertools
 import json
 import os
@@ -157,6 +159,41 @@ def shapes(arguments: argparse.Namespace) -> Iterator[str]:
         yield ROW.format(" | ".join([*cells, f"{found['peak'][-1]:,.0f}", f"{more:,.0f}"]))
 
 
+class Heap(ctypes.Structure):
+    """What glibc says of its heap, in bytes: mallinfo2(3)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
+
+
+def heap(arguments: argparse.Namespace) -> Iterator[str]:
+    """Batches of an epoch, the largest first: the peak, and what of the heap is in use between updates."""
+    library = ctypes.CDLL(None)
+    library.mallinfo2.restype = Heap
+    config = load(arguments)
+    corpus = bench.generated(config, bench.SENTENCES, pairs=5000)
+    yield f"before it: {memory():,.0f} MB"
+    model = build(config.model, corpus.source_size, corpus.target_size, seed=1).train()
+    updater = update.Updater(model, config.train, CPU)
+    epoch = itertools.islice(
+        bench._batches(corpus.dataset, config), 5000 // (config.train.batch_sentences or 64)
+    )
+    batches = [to_device(corpus.dataset.batch(rows), CPU) for rows in epoch]
+    batches.sort(key=lambda batch: -batch[0].numel() - batch[2].numel())
+    yield "| update | source, target positions | peak, MB | heap, MB | in use after it, MB | mapped, MB |"
+    yield "|---|---|---|---|---|---|"
+    for number, batch in enumerate(batches[: arguments.updates], 1):
+        updater(*batch, lr=config.train.lr)
+        found = library.mallinfo2()
+        sizes = [f"{part / 1e6:,.0f}" for part in (found.arena, found.uordblks, found.hblkhd)]
+        shape = f"{batch[0].numel():,}, {batch[2].numel():,}"
+        yield ROW.format(" | ".join([str(number), shape, f"{memory():,.0f}", *sizes]))
+
+
 def child(
     arguments: argparse.Namespace,
     environment: dict[str, str],
@@ -248,7 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = {verb.__name__: verb for verb in (sections, growth, shapes, pieces, one)}
+    verbs = {verb.__name__: verb for verb in (sections, growth, shapes, heap, pieces, one)}
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("recipe", nargs="?", default=str(Path(__file__).with_name("job.toml")))
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")

@@ -33,7 +33,7 @@ def model(name: str, folder: Path, data: Path, updates: int, threads: int) -> Pa
         "opennmt": out / f"model_step_{updates}.pt",
         "eole": out / "model" / "config.json",
         "joeynmt": out / "model" / "best.ckpt",
-        "textbook": out / "model.pt",
+        "textbook": out / "model.safetensors",
     }[name]
     if not made.exists():
         shutil.rmtree(out, ignore_errors=True)
@@ -54,7 +54,14 @@ def model(name: str, folder: Path, data: Path, updates: int, threads: int) -> Pa
 
 def _command(name: str, folder: Path, data: Path, out: Path, updates: int) -> list[str]:
     if name == "textbook":
-        words = ["--data", str(folder / "data"), "--model", str(out / "model.pt"), "--updates", str(updates)]
+        words = [
+            "--data",
+            str(folder / "data"),
+            "--model",
+            str(out / "model.safetensors"),
+            "--updates",
+            str(updates),
+        ]
         return [sys.executable, "-m", "benchmarks.peers.textbook_search", *words]
     job = Job(folder, data, out, contestants.RECIPE, seed=1)
     pattern, stop = STOPS[name]

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -76,10 +77,10 @@ def main() -> None:
     pairs, vocabulary = load(given.data)
     model = Seq2Seq(vocabulary)
     if given.model.exists():
-        model.load_state_dict(torch.load(given.model, weights_only=True))
+        model.load_state_dict(load_file(given.model))
     else:
         train(model, itertools.islice(batches(pairs, by_length=True), given.updates), bf16=False)
-        torch.save(model.state_dict(), given.model)
+        save_file(model.state_dict(), given.model)
     if given.source is None:
         return
     model.eval()

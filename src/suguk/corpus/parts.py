@@ -140,7 +140,9 @@ def _culprit(model: "TextPredictor", texts: list[str], options: PredictConfig) -
     def fails(low: int, high: int) -> bool:
         try:
             model.predict(texts[low:high], options)
-        except Exception:
+        except (
+            Exception
+        ):  # whatever it is: the first one is on its way to the user, this only asks whose it was
             return True
         return False
 
