@@ -48,6 +48,11 @@ def test_it_is_valid_onnx(content: bytes) -> None:
     assert tuple(value.name for value in model.graph.output) == OUTPUTS
 
 
+def test_it_does_not_say_where_the_library_lay(content: bytes) -> None:
+    assert str(Path(suguk.__file__).parent).encode() not in content
+    assert b".py" not in content
+
+
 def test_metadata_are_read_as_onnx_reads_them(content: bytes) -> None:
     model = onnx.load_from_string(content)
     assert container.metadata(content, Path("x")) == {one.key: one.value for one in model.metadata_props}

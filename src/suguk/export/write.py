@@ -122,7 +122,7 @@ def finished(model: onnx.ModelProto, *, single: bool) -> onnx.ModelProto:
             if dim.dim_param:
                 known.setdefault(dim.dim_param, name)
                 dim.dim_param = known[dim.dim_param] if name == "?" else name
-    forget_shapes(graph)
+    forget_notes(graph)
     graph.name = "suguk"
     model.producer_name, model.producer_version = "suguk", metadata.version("suguk")
     return model
@@ -144,12 +144,19 @@ def _pairs(config: Config, check: tuple[str, ...]) -> Pairs:
         ) from None
 
 
-def forget_shapes(graph: onnx.GraphProto) -> None:
-    """What is said of values inside: ONNX Runtime finds it out, and some of it is true no more."""
+def forget_notes(graph: onnx.GraphProto) -> None:
+    """What is said beside the values.
+
+    Shapes inside: ONNX Runtime finds them out, and some are true no more. Where in which file a node comes from: half a
+    megabyte that tells whoever gets the file where this library lay.
+    """
     del graph.value_info[:]
+    for one in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del one.metadata_props[:]
+        one.ClearField("doc_string")
     for node in graph.node:
         for inner in inside(node):
-            forget_shapes(inner)
+            forget_notes(inner)
 
 
 def _about(folder: Path) -> dict[str, Any]:
