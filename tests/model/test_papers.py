@@ -16,7 +16,7 @@ from suguk.model import build
 
 E, H, ENCODER, READOUT, A, RANK = 7, 11, 5, 3, 17, 2
 SOURCE_V, TARGET_V = 23, 13
-SOS = 2
+UNK, SOS = 1, 2
 Vector = NDArray[np.float64]
 Parameters = dict[str, Vector]
 Paper = Callable[[Parameters, list[int], list[int]], list[float]]
@@ -234,18 +234,29 @@ def both_ways(p: Parameters, layer: int, inputs: list[Vector]) -> tuple[list[Vec
     return states, [np.concatenate([h, back]), np.concatenate([c, cell])]
 
 
+def stands_for(source: list[int]) -> list[int]:
+    """Ids of source words as outputs: the target's vocabulary has the first of the source's, and lacks the others."""
+    return [word if word < TARGET_V else TARGET_V + source.index(word) for word in source]
+
+
 def code(p: Parameters, source: list[int], target: list[int]) -> list[float]:
-    """Luong's decoder (general score, input feeding) over a bidirectional encoder."""
+    """Luong's decoder (general score, input feeding) over both directions; it copies (See et al. 2017, §2.2)."""
     memory, last = both_ways(p, 0, [p["encoder.embedding.weight"][word] for word in source])
     h, c = (np.tanh(p[f"bridge.maps.{i}.weight"] @ last[i] + p[f"bridge.maps.{i}.bias"]) for i in range(2))
     fed = np.zeros(READOUT)
+    w_p, b_p = p["decoder.switch.w_p.weight"][0], p["decoder.switch.w_p.bias"][0]
     result = []
     for before, word in zip([SOS, *target], target, strict=False):
-        y = p["decoder.embedding.weight"][before]
+        y = p["decoder.embedding.weight"][before if before < TARGET_V else UNK]
         h, c = lstm(p, "decoder.below.layers.0", np.concatenate([y, fed]), h, c)
-        context = expected(luong_weights(p, h, memory, None), memory)
+        weights = luong_weights(p, h, memory, None)
+        context = expected(weights, memory)
         fed = np.tanh(p["decoder.readout.w_c.weight"] @ np.concatenate([h, context]))
-        result.append(log_softmax(p["head.weight"] @ fed + p["head.bias"], word))
+        p_gen = sigmoid(w_p @ np.concatenate([context, h, y]) + b_p)  # eq. 8
+        known = word < TARGET_V
+        p_vocab = np.exp(log_softmax(p["head.weight"] @ fed + p["head.bias"], word)) if known else 0.0
+        attended = sum(a for a, one in zip(weights, stands_for(source), strict=True) if one == word)
+        result.append(float(np.log(p_gen * p_vocab + (1 - p_gen) * attended)))  # eq. 9
     return result
 
 
@@ -328,8 +339,13 @@ def test_log_probabilities_are_the_papers(name: str, longest: int, shortest: int
     for b in range(2):
         sources[b, source_lengths[b] - 1], targets[b, target_lengths[b] - 1] = 3, 3
         sources[b, source_lengths[b] :], targets[b, target_lengths[b] :] = 0, 0
+    copies = None
+    if model.copies:
+        sources[0, 0] = SOURCE_V - 1  # the target's vocabulary lacks it
+        copies = torch.tensor([stands_for(row) for row in sources.tolist()])
+        targets[0, 1] = copies[0, 0]
     with torch.inference_mode():
-        found, _ = model.log_probs(sources, torch.tensor(source_lengths), targets)
+        found, _ = model.log_probs(sources, torch.tensor(source_lengths), targets, copies)
     parameters = {name: value.numpy() for name, value in model.state_dict().items()}
     for b in range(2):
         source, target = (
