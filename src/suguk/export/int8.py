@@ -129,12 +129,15 @@ class Packer:
         node, home = scope.producer(x)
         if node is not None and home is scope and node.op_type == "Concat" and node.attribute[0].i in (-1, 2):
             found: list[Part] = []
+            made: list[onnx.NodeProto] = []
             for one in node.input:
-                inner = self._parts(scope, one, nodes)
+                inner = self._parts(scope, one, made)
                 if inner is None:
                     return None
                 found += inner
-            return found
+            if {one.op_type for one in made} != {"QuantizeLinear"} or len({one.input[1] for one in made}) > 1:
+                nodes += made
+                return found  # else all have one scale: x as a whole
         if node is not None and node.op_type == "Gather":
             table = home.constant(node.input[0])
             if table is not None and table.ndim == 2 and table.dtype == np.float32 and not axis_of(node):

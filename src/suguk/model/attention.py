@@ -176,7 +176,7 @@ class Attention(nn.Module):
     def weigh(energies: Tensor, seen: Tensor, factor: Tensor | None) -> Tensor:
         """Softmax over what is seen, times the factor. energies: [..., Q, S]."""
         wide = energies if energies.dtype == torch.float64 else energies.float()
-        weights = torch.softmax(wide.masked_fill(~seen, -torch.inf), dim=-1)
+        weights = torch.softmax(torch.where(seen, wide, -torch.inf), dim=-1)
         return weights if factor is None else weights * factor
 
 

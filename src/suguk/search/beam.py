@@ -3,7 +3,7 @@
 Shapes: B rows (sources), K seats of the beam, T longest output, V vocabulary, F longest prefix, W candidates of a
 hypothesis, A traced steps, S source length.
 
-The search is `begin`, `unfinished`, `advance`, `ranked`: functions of tensors whose shapes never change, so that eager
+The search is `begin`, `advance`, `ranked`: functions of tensors whose shapes never change, so that eager
 PyTorch runs them in a Python loop and `torch.while_loop` makes an ONNX `Loop` of the same functions. Therefore no size
 here is a Python number taken from outside the carried tensors: K and T are the dimensions of `frame`.
 
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from suguk.search import menu
@@ -39,10 +40,9 @@ class Beam(NamedTuple):
     tokens: Tensor  # [B, K, T] with `<pad>` after the end
     token_scores: Tensor  # [B, K, T] log p of each token
     log_probs: Tensor  # [B, K] sum over the tokens; −inf: an empty seat
-    lengths: Tensor  # [B, K] tokens, `<eos>` included
-    finished: Tensor  # [B, K] ended with `<eos>`
+    live: Tensor  # [B, K] to be extended: not empty, without `<eos>`, and its row's limit is not reached
     last: Tensor  # [B, K] the token to feed next
-    weights: Tensor  # [B, K, A, S] attention of the first A steps
+    weights: Tensor  # [B, K, A, S] attention of the first A steps, whether the hypothesis has grown or not
     state: State
 
 
@@ -65,14 +65,14 @@ class Wish(NamedTuple):
     limits: Tensor  # [B] most tokens of each row, `<eos>` included
     frame: Tensor  # [K, T] zeros of the type that log probabilities are summed in
     trace: Tensor  # [A, S] zeros: of how many steps attention is kept
-    prefix: Tensor | None  # [B, F] tokens that outputs begin with; −1, and all after them: free
+    prefix: Tensor | None  # [B, F] tokens that outputs begin with, and −1, which is free, for T more
     menu: Menu  # the rest of it
 
 
 class Choice(NamedTuple):
     """Who sits where after a step."""
 
-    old: Tensor  # [B, K] the hypothesis stays as it is
+    new: Tensor  # [B, K] a hypothesis with one more word; else one that stays as it is
     parent: Tensor | None  # [B, K] the seat that it comes from; None: its own
     total: Tensor  # [B, K] log probability
     word: Tensor  # [B, K] the new word
@@ -83,15 +83,14 @@ def begin(stepper: Stepper, memory: Memory, wish: Wish) -> Beam:
     frame = wish.frame
     tokens = torch.zeros_like(wish.limits)[:, None, None] + torch.zeros_like(frame, dtype=torch.long)
     seats = tokens[:, :, 0]
-    live = (torch.arange(frame.shape[0], device=frame.device) == 0) | menu.some(wish.menu.draws)
-    log_probs = torch.zeros_like(seats, dtype=frame.dtype).masked_fill(~live, -torch.inf)
+    taken = (torch.arange(frame.shape[0], device=frame.device) == 0) | menu.some(wish.menu.draws)
+    log_probs = torch.zeros_like(seats, dtype=frame.dtype).masked_fill(~taken, -torch.inf)
     return Beam(
         step=torch.zeros((), dtype=torch.long, device=frame.device),
         tokens=tokens,
         token_scores=torch.zeros_like(tokens, dtype=frame.dtype),
         log_probs=log_probs,
-        lengths=torch.zeros_like(seats),
-        finished=torch.zeros_like(seats, dtype=torch.bool),
+        live=taken & (wish.limits > 0).unsqueeze(1),
         last=seats + SOS,
         weights=torch.zeros_like(seats, dtype=wish.trace.dtype)[:, :, None, None] + wish.trace,
         said=seats[:, :, None] + menu.record(wish.menu),
@@ -99,121 +98,113 @@ def begin(stepper: Stepper, memory: Memory, wish: Wish) -> Beam:
     )
 
 
-def closed(beam: Beam, limits: Tensor) -> Tensor:
-    """[B, K]: seats that are not extended, because the hypothesis is finished or its row's limit is reached."""
-    return beam.finished | (beam.step >= limits).unsqueeze(1)
-
-
-def unfinished(beam: Beam, limits: Tensor) -> Tensor:
-    """0-dim: does any row still have something to extend? The only value that a loop must wait for."""
-    return _live(beam, limits).any() & (beam.step < beam.tokens.shape[2])
-
-
-def _live(beam: Beam, limits: Tensor) -> Tensor:
-    """[B, K]: hypotheses that are extended."""
-    return ~closed(beam, limits) & (beam.log_probs > -torch.inf)
-
-
-Chooser = Callable[[Tensor, Beam, Tensor, Wish], Choice]
+Chooser = Callable[[Tensor, Beam, Wish], Choice]
 
 
 def advance(stepper: Stepper, beam: Beam, memory: Memory, wish: Wish, choose: Chooser) -> Beam:
     """One more token for every live hypothesis. choose: who follows, of `alone`, `together` and `as_wished`."""
     log_p, state, looked = stepper.step(beam.last, beam.state, memory)
-    old, parent, total, word = choose(log_p, beam, closed(beam, wish.limits), wish)
+    new, parent, total, word = choose(log_p, beam, wish)
     before = beam._replace(state=state)
     if parent is not None:  # everything that a hypothesis carries follows its parent
         before = Beam(beam.step, beam.said, *select(before[2:], parent))
         looked = select(looked, parent)
-    grown = ~old & (total > -torch.inf)  # an impossible candidate leaves its seat empty
+    grown = new & (total > -torch.inf)  # an impossible candidate leaves its seat empty
     word = torch.where(grown, word, PAD)
     gained = torch.where(grown, total - before.log_probs, 0.0)
     if choose is as_wished:
-        before = before._replace(said=_written(before.said, word, beam.step, grown))
+        before = before._replace(said=_written(before.said, word, beam.step))
     return before._replace(
         step=beam.step + 1,
-        tokens=_written(before.tokens, word, beam.step, grown),
-        token_scores=_written(before.token_scores, gained, beam.step, grown),
+        tokens=_written(before.tokens, word, beam.step),
+        token_scores=_written(before.token_scores, gained, beam.step),
         log_probs=total,
-        lengths=before.lengths + grown.long(),
-        finished=(old & before.finished) | (word == EOS),
+        live=grown & (word != EOS) & (beam.step + 1 < wish.limits).unsqueeze(1),
         last=word,
-        weights=_written(before.weights, looked, beam.step, grown),
+        weights=_written(before.weights, looked, beam.step),
     )
 
 
-def _written(record: Tensor, entry: Tensor, step: Tensor, grown: Tensor) -> Tensor:
-    """A record [B, K, T, …] with this step's entry [B, K, …] where the hypothesis has grown [B, K]."""
-    here = (torch.arange(record.shape[2], device=record.device) == step) & grown.unsqueeze(-1)
-    return torch.where(here.reshape(here.shape + (1,) * (record.dim() - 3)), entry.unsqueeze(2), record)
+def _written(record: Tensor, entry: Tensor, step: Tensor) -> Tensor:
+    """A record [B, K, T, …] with this step's entry [B, K, …]."""
+    here = torch.arange(record.shape[2], device=record.device) == step
+    while here.dim() < record.dim() - 2:
+        here = here.unsqueeze(-1)
+    return torch.where(here, entry.unsqueeze(2), record)
 
 
-def _words(log_p: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Log probabilities and words that may follow [B, K, W], the best `most` among them; never `<pad>` or `<sos>`."""
-    vocabulary = log_p.shape[2]
+def _words(log_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Log probabilities and words that may follow [B, K, W], the best K among them; never `<pad>` or `<sos>`."""
+    seats, vocabulary = log_p.shape[1:]
     if menu.plenty(vocabulary):
-        gains, words = log_p.topk(most + 2, dim=2)
+        gains, words = log_p.topk(seats + 2, dim=2)
     else:
         gains, words = log_p, torch.arange(vocabulary, device=log_p.device).expand_as(log_p)
     return gains.masked_fill((words == PAD) | (words == SOS), -torch.inf), words
 
 
-def alone(log_p: Tensor, beam: Beam, stays: Tensor, wish: Wish) -> Choice:
+def alone(log_p: Tensor, beam: Beam, wish: Wish) -> Choice:
     """Every seat keeps to itself and takes its own best word: the same as `together` where K = 1, and less to do."""
-    gains, words = _words(log_p, 1)
-    best, at = gains.max(dim=2)
-    word = words.gather(2, at.unsqueeze(2)).squeeze(2)
+    word = (log_p + _barred(log_p)).argmax(2)
     if wish.prefix is not None:
-        asked = menu.asked(wish.prefix, beam.step).expand(log_p.shape[:2])
-        wanted = log_p.gather(2, asked.clamp(min=0).unsqueeze(2)).squeeze(2)
-        word, best = torch.where(asked < 0, word, asked), torch.where(asked < 0, best, wanted)
-    return Choice(stays, None, torch.where(stays, beam.log_probs, beam.log_probs + best), word)
+        asked = menu.asked(wish.prefix, beam.step)
+        word = torch.where(asked < 0, word, asked)
+    gained = log_p.gather(2, word.unsqueeze(2)).squeeze(2)
+    return Choice(beam.live, None, torch.where(beam.live, beam.log_probs + gained, beam.log_probs), word)
 
 
-def together(log_p: Tensor, beam: Beam, stays: Tensor, wish: Wish) -> Choice:
+def _barred(log_p: Tensor) -> Tensor:
+    """[V]: −∞ for `<pad>` and `<sos>`, which never follow, else 0. In a graph a constant, but where a model copies."""
+    special = torch.arange(EOS + 1, device=log_p.device)
+    never = torch.zeros_like(special, dtype=log_p.dtype)
+    never = never.masked_fill((special == PAD) | (special == SOS), -torch.inf)
+    return F.pad(never, (0, log_p.shape[2] - EOS - 1))
+
+
+def together(log_p: Tensor, beam: Beam, wish: Wish) -> Choice:
     """The K best of all candidates take the seats that are free; more than K words of one can never be needed."""
     del wish
-    gains, words = _words(log_p, log_p.shape[1])
-    totals = (beam.log_probs.unsqueeze(-1) + gains).masked_fill(stays.unsqueeze(-1), -torch.inf)
-    return _seated(beam, stays, totals, totals, words)
+    gains, words = _words(log_p)
+    totals = torch.where(beam.live.unsqueeze(-1), beam.log_probs.unsqueeze(-1) + gains, -torch.inf)
+    return _seated(beam, totals, totals, words)
 
 
-def as_wished(log_p: Tensor, beam: Beam, stays: Tensor, wish: Wish) -> Choice:
+def as_wished(log_p: Tensor, beam: Beam, wish: Wish) -> Choice:
     """As `together`, with all that the menu offers; samples are drawn where there are draws."""
     done = menu.progress(wish.menu.required, beam.tokens, beam.step)
     gains = menu.allowed(log_p, beam.tokens, beam.step, wish.prefix, wish.menu, done)
-    keys, totals, words = menu.candidates(gains, beam.log_probs, stays, beam.step, wish.menu, done)
-    found = _seated(beam, stays, keys, totals, words)
+    keys, totals, words = menu.candidates(gains, beam.log_probs, beam.live, beam.step, wish.menu, done)
+    found = _seated(beam, keys, totals, words)
     assert found.parent is not None
     drawn, gained = menu.sampled(gains, beam.step, wish.menu)  # of no row, or of each
     draws = menu.some(wish.menu.draws)
-    own = torch.arange(stays.shape[1], device=stays.device).expand_as(drawn)
+    own = torch.arange(drawn.shape[1], device=drawn.device).expand_as(drawn)
     return Choice(
-        old=(stays & draws) | (found.old & ~draws),
+        new=(draws & beam.live) | (~draws & found.new),
         parent=torch.where(draws, own, found.parent),
-        total=torch.where(draws, beam.log_probs + torch.where(stays, 0.0, gained), found.total),
+        total=torch.where(draws, beam.log_probs + torch.where(beam.live, gained, 0.0), found.total),
         word=torch.where(draws, drawn, found.word),
     )
 
 
-def _seated(beam: Beam, stays: Tensor, keys: Tensor, totals: Tensor, words: Tensor) -> Choice:
-    """stays: [B, K]; keys, by which candidates compete, their log probabilities and words: [B, K, W]."""
+def _seated(beam: Beam, keys: Tensor, totals: Tensor, words: Tensor) -> Choice:
+    """keys, by which candidates compete, their log probabilities and words: [B, K, W]."""
     seats, width = totals.shape[1:]
-    kept = beam.log_probs.masked_fill(~stays, -torch.inf)
+    kept = beam.log_probs.masked_fill(beam.live, -torch.inf)
     # All candidates of a row, the K best of them: [B, K·W] → [B, K].
     best, flat = keys.flatten(1).topk(seats, dim=1)
     # Seats that stay come first, then the candidates: of 2K claims K are met.
     order = torch.arange(seats, device=best.device)
     keep = torch.where(kept > -torch.inf, KEPT - order * 1e25, -torch.inf)
     claim = torch.cat([keep.to(best.dtype), best], dim=1).topk(seats, dim=1).indices
-    old = claim < seats
+    new = claim >= seats
     choice = (claim - seats).clamp(min=0)
     owner = order.unsqueeze(1).expand(seats, width).flatten()  # whose candidate it is
-    parent = torch.where(old, claim.clamp(max=seats - 1), owner[flat].gather(1, choice))
+    parent = torch.where(new, owner[flat].gather(1, choice), claim.clamp(max=seats - 1))
     if keys is not totals:
         best = totals.flatten(1).gather(1, flat)
-    total = torch.where(old, kept.gather(1, parent), best.gather(1, choice))
-    return Choice(old, parent, total, words.flatten(1).gather(1, flat).gather(1, choice))
+    total = torch.where(new, best.gather(1, choice), kept.gather(1, parent))
+    return Choice(new, parent, total, words.flatten(1).gather(1, flat).gather(1, choice))
 
 
 class Ranking(NamedTuple):
@@ -245,18 +236,20 @@ def coverage_penalty(weights: Tensor, real: Tensor) -> Tensor:
 
 def ranked(beam: Beam, how: Ranking) -> Found:
     """The end result, in order of score."""
-    penalty = length_penalty(beam.lengths, how.alpha, how.offset).to(beam.log_probs.dtype)
+    lengths, finished = (beam.tokens != PAD).long().sum(2), (beam.tokens == EOS).any(2)
+    penalty = length_penalty(lengths, how.alpha, how.offset).to(beam.log_probs.dtype)
     scores = beam.log_probs / penalty
+    places = torch.arange(beam.weights.shape[2], device=lengths.device)
+    weights = torch.where((places < lengths.unsqueeze(2)).unsqueeze(3), beam.weights, 0.0)
     if how.real is not None:
-        scores = scores + how.beta * coverage_penalty(beam.weights, how.real).to(scores.dtype)
+        scores = scores + how.beta * coverage_penalty(weights, how.real).to(scores.dtype)
     seats = scores.shape[1]
     by_score = scores.topk(seats, dim=1).indices
     index = torch.arange(seats, device=scores.device)
-    ended_first = (beam.finished.gather(1, by_score).long() * seats - index).topk(seats, dim=1).indices
+    ended_first = (finished.gather(1, by_score).long() * seats - index).topk(seats, dim=1).indices
     order = by_score.gather(1, ended_first)
     listed = (
-        beam.tokens, beam.token_scores, beam.log_probs, scores, beam.lengths, beam.finished, beam.weights,
-        beam.said,
+        beam.tokens, beam.token_scores, beam.log_probs, scores, lengths, finished, weights, beam.said,
     )  # fmt: skip
     return Found(*select(listed, order))
 
@@ -281,7 +274,7 @@ def eager_loop(condition: Condition, body: Body, beam: Beam, given: Held) -> Bea
     plain = not menu.wanted(wish.menu)  # what else is asked for stays as it is
     while condition(beam, (memory, wish, when)):
         beam = body(beam, (memory, wish, when))
-        live = _live(beam, wish.limits).any(1)
+        live = beam.live.any(1)
         if plain and len(live) >= FEW and 2 * int(live.sum()) <= len(live):
             whole = _with_rows(whole, beam, rows)
             rows, limits = rows[live], wish.limits[live]
@@ -322,6 +315,9 @@ def search(
     `torch.while_loop` behind the same signature).
     """
     traced = frame.new_zeros(0, 1) if trace is None else trace
+    limits = limits.clamp(max=frame.shape[1])
+    if prefix is not None:
+        prefix = F.pad(prefix, (0, frame.shape[1]), value=menu.FREE)
     wish = Wish(limits, frame, traced, prefix, Menu.nothing(frame) if wishes is None else wishes)
     beam = begin(stepper, memory, wish)
     # Tensors: in a graph they are asked when that runs.
@@ -334,8 +330,7 @@ def search(
 
 
 def _goes_on(beam: Beam, given: Held) -> Tensor:
-    _, wish, when = given
-    return when & unfinished(beam, wish.limits)
+    return given[2] & beam.live.any()
 
 
 def _step(stepper: Stepper, choose: Chooser) -> Body:

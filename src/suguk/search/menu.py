@@ -81,10 +81,8 @@ def record(menu: Menu) -> Tensor:
 
 
 def asked(prefix: Tensor, step: Tensor) -> Tensor:
-    """[B, 1]: the token that the prefix [B, F] has at this step; FREE: any."""
-    length = prefix.shape[1]
-    here = prefix.index_select(1, step.clamp(max=length - 1).reshape(1))
-    return torch.where(step < length, here, FREE)
+    """[B, 1]: the token that the prefix [B, F] has at this step, which is less than F; FREE: any."""
+    return prefix.index_select(1, step.reshape(1))
 
 
 def allowed(
@@ -172,7 +170,7 @@ def progress(required: Tensor, tokens: Tensor, step: Tensor) -> Progress:
 
 
 def candidates(
-    gains: Tensor, log_probs: Tensor, stays: Tensor, step: Tensor, menu: Menu, done: Progress
+    gains: Tensor, log_probs: Tensor, live: Tensor, step: Tensor, menu: Menu, done: Progress
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Keys by which candidates compete (a higher one is better), their log probabilities and words: [B, K, W].
 
@@ -181,10 +179,10 @@ def candidates(
     each bank come first, the fullest bank first, then the second best of each, as seats allow (Post and Vilar 2018).
     """
     seats, vocabulary = gains.shape[1:]
-    totals = (log_probs.unsqueeze(2) + gains).masked_fill(stays.unsqueeze(2), -torch.inf)
+    totals = torch.where(live.unsqueeze(2), log_probs.unsqueeze(2) + gains, -torch.inf)
     now = torch.arange(menu.others.shape[2], device=gains.device) == step
     chosen = (
-        torch.where(now, menu.others, PAD).sum(2).unsqueeze(1) + stays.long().unsqueeze(2) * 0
+        torch.where(now, menu.others, PAD).sum(2).unsqueeze(1) + live.long().unsqueeze(2) * 0
     )  # [B, K, O]
     keys = totals.scatter_add(2, chosen, -menu.diversity.to(totals.dtype).expand(chosen.shape))
     follows = done.next  # [B, K, C + 1]
