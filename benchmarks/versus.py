@@ -2,8 +2,8 @@
 
     python -m benchmarks.versus OLD.onnx NEW.onnx test.en --lowercase --threads 1 2
 
-Both answer every sentence, greedily, in turn, so that what else happens to the machine meets both: the ratio of each
-pair of times is what counts, and its median is printed with its quartiles.
+Both answer every sentence, greedily unless there is a --beam, in turn, so that what else happens to the machine meets
+both: the ratio of each pair of times is what counts, and its median is printed with its quartiles.
 """
 
 import argparse
@@ -22,10 +22,10 @@ def seconds(model: OnnxModel, line: str, options: PredictConfig) -> tuple[float,
     return time.perf_counter() - began, len(found.n_best[0].token_scores)
 
 
-def row(files: list[Path], lines: list[str], threads: int, rounds: int) -> str:
+def row(files: list[Path], lines: list[str], beam: int, threads: int, rounds: int) -> str:
     """Tokens a second of both, and how many times as fast the second is."""
     models = [OnnxModel.load(file, threads) for file in files]
-    options = models[0].config.predict.model_copy(update={"beam": 1})
+    options = models[0].config.predict.model_copy(update={"beam": beam})
     answers = [model.predict(lines, options) for model in models]  # and all is warm
     same = sum(one.output == other.output for one, other in zip(*answers, strict=True))
     taken, tokens, ratios = [0.0, 0.0], [0, 0], []
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("sources", type=Path, help="a sentence a line")
+    parser.add_argument("--beam", type=int, default=1)
     parser.add_argument("--lowercase", action="store_true")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--sentences", type=int, default=100, help="from the beginning of the file")
@@ -61,7 +62,9 @@ def main() -> None:
     print("| threads | old, tokens/s | new, tokens/s | new is × as fast (quartiles) | same outputs |")
     print("|---|---|---|---|---|")
     for threads in arguments.threads:
-        print(row([arguments.old, arguments.new], lines, threads, arguments.rounds), flush=True)
+        print(
+            row([arguments.old, arguments.new], lines, arguments.beam, threads, arguments.rounds), flush=True
+        )
 
 
 if __name__ == "__main__":
