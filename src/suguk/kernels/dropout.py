@@ -1,8 +1,13 @@
 """Dropout (Srivastava et al. 2014) with sixteen random bits a value, for processors, and what is akin to it."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+masked = torch.ops.aten.native_dropout_backward  # x · mask · scale in one pass
 
 
 def dropout(x: Tensor, share: float, training: bool) -> Tensor:
@@ -16,8 +21,24 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     if x.device.type != "cpu":
         return F.dropout(x, share, True)
     kept = max(round((1 - share) * 65536), 1)
-    mask = _bits(x) < kept - 32768
-    return x * mask.to(x.dtype).mul_(65536 / kept)
+    result: Tensor = _Dropout.apply(x, _bits(x) < kept - 32768, 65536 / kept)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Dropout(torch.autograd.Function):
+    """x · mask · scale; only the mask is kept for the pass back, a byte a value."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(mask)
+        ctx.scale = scale
+        result: Tensor = masked(x, mask, scale)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        return masked(dy, *ctx.saved_tensors, ctx.scale), None, None
 
 
 def scales(like: Tensor, share: float) -> Tensor:

@@ -4,7 +4,7 @@ Shapes: N tokens, R readout, V vocabulary.
 
 The logits of a few tokens at a time live in one small buffer; in the forward pass already their gradient, softmax minus
 target, is made of them in place. The products with that gradient follow for a larger group of tokens. So no more than
-GROUP values of [N, V], and CHUNK in float32, are held at a time, and nothing is computed twice.
+GROUP bytes of [N, V], and CHUNK values in float32, are held at a time, and nothing is computed twice.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CHUNK = 2**20  # logits at a time in float32: 4 MB
-GROUP = 2**23  # gradients of logits in the products' type: 16 MB in bfloat16
+GROUP = 2**24  # bytes of gradients of logits at a time, in the products' type
 ROUND = 64  # tokens at a time, zeros at the end: oneDNN makes and keeps code for every new number of them
 
 
@@ -57,7 +57,8 @@ class _CrossEntropy(torch.autograd.Function):
         d_weight: Tensor | None = None
         d_bias, total, nll = (readout.new_zeros(shape, dtype=wide) for shape in (bias.shape, (), ()))
         d_mixture = [torch.empty_like(part) for part in mixture]
-        group, chunk = (max(size // len(weight) // ROUND, 1) * ROUND for size in (GROUP, CHUNK))
+        sizes = GROUP // x.element_size(), CHUNK
+        group, chunk = (max(size // len(weight) // ROUND, 1) * ROUND for size in sizes)
         d = x.new_empty(min(group, count) if train else 0, len(weight))
         for begin in range(0, count, group):
             part = slice(begin, begin + group)
@@ -75,8 +76,12 @@ class _CrossEntropy(torch.autograd.Function):
                 found = d[: len(rows)]
                 found[len(wanted) :] = 0
                 torch.mm(found, matrix, out=d_readout[part])
-                more = torch.mm(found.t(), rows)
-                d_weight = more if d_weight is None else d_weight.to(wide).add_(more)
+                if d_weight is None:
+                    d_weight = torch.mm(found.t(), rows)
+                elif d_weight.dtype == dtype == wide:  # without room for another one
+                    d_weight.addmm_(found.t(), rows)
+                else:
+                    d_weight = d_weight.to(wide).add_(torch.mm(found.t(), rows))
         d_readout = d_readout[: len(readout)]
         total += (1 - smoothing) * nll
         d_weight = torch.zeros_like(matrix) if d_weight is None else d_weight
