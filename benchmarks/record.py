@@ -3,6 +3,7 @@
     python -m benchmarks.convert DATA build/data
     python -m benchmarks.record --data DATA --seeds 1 2 3 cmudict g2p-eng_us
     python -m benchmarks.record --data DATA --seeds 1 2 3 --on test cmudict g2p-eng_us
+    python -m benchmarks.record --data DATA --seeds 1 2 3 --on test --ensemble cmudict
     python -m benchmarks.record --table
     python -m benchmarks.record --list
 
@@ -23,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,12 +73,13 @@ class Job(NamedTuple):
             command += ["--set", setting]
         return [*command, "--seed", str(self.seed), "--out", str(self.folder)]
 
-    def evaluate(self, on: str) -> list[str]:
-        """The scoring of `on`, "valid" or "test", as typed."""
+    def evaluate(self, on: str, others: Sequence["Job"] = ()) -> list[str]:
+        """The scoring of `on`, "valid" or "test", as typed; with others, of the ensemble."""
         run = RUNS[self.name]
         files = self.files(run.test if on == "test" else run.valid)
         options = (*run.read, *run.evaluate, "--engine", "torch", "--json")
-        return ["suguk", "evaluate", str(self.folder), *files, *options]
+        model = "+".join(str(job.folder) for job in (self, *others))
+        return ["suguk", "evaluate", model, *files, *options]
 
 
 def train(job: Job) -> None:
@@ -117,6 +119,17 @@ def score(job: Job, on: str) -> None:
         _write(
             file, {"name": job.name, "seed": job.seed, "on": on, **step, "evaluation": json.loads(printed)}
         )
+
+
+def score_together(jobs: Sequence[Job], on: str) -> None:
+    """The scores of the ensemble of several seeds, unless they are recorded."""
+    first, *others = jobs
+    seeds = "+".join(str(job.seed) for job in jobs)
+    file = first.out / f"{first.name}-{seeds}.{on}.json"
+    if not file.exists():
+        printed, step = _call(first, first.evaluate(on, others))
+        about = {"name": f"{first.name}, ensemble", "of": first.name, "seed": seeds, "on": on}
+        _write(file, {**about, **step, "evaluation": json.loads(printed)})
 
 
 def _call(job: Job, command: list[str]) -> tuple[str, dict[str, Any]]:
@@ -165,10 +178,13 @@ def table(out: Path) -> Iterator[str]:
     }
     scored = _read(path for on in ("valid", "test") for path in out.glob(f"*.{on}.json"))
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in sorted(scored, key=lambda row: (row["name"], row["on"] == "test", row["seed"])):
+    for row in sorted(scored, key=lambda row: (row["name"], row["on"] == "test", str(row["seed"]))):
         groups.setdefault((row["name"], row["on"]), []).append(row)
     for (name, on), rows in groups.items():
-        yield "| " + " | ".join(_cells(name, on, rows, [trained[name, row["seed"]] for row in rows])) + " |"
+        members = [
+            trained[row.get("of", name), int(seed)] for row in rows for seed in str(row["seed"]).split("+")
+        ]
+        yield "| " + " | ".join(_cells(name, on, rows, members)) + " |"
     for called, names in MEANS.items():
         for on in ("valid", "test"):
             if all((name, on) in groups for name in names):
@@ -230,6 +246,7 @@ def main() -> None:
     parser.add_argument("--made", type=Path, default=Path("build/data"), help="what convert.py wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N")
+    parser.add_argument("--ensemble", action="store_true", help="score the ensemble of all these seeds too")
     parser.add_argument("--on", choices=("valid", "test"), default="valid", help="what is scored")
     parser.add_argument("--minutes", type=float, help="time budget in place of the run's own")
     parser.add_argument(
@@ -247,14 +264,16 @@ def main() -> None:
         if name not in RUNS:
             parser.error(f"unknown run {name!r}; known: {', '.join(RUNS)}")
     for name in arguments.names or RUNS:
-        for seed in arguments.seeds:
-            folders = arguments.data, arguments.made, arguments.out
-            job = Job(name, seed, *folders, arguments.minutes, arguments.emulate)
+        folders = arguments.data, arguments.made, arguments.out
+        jobs = [Job(name, seed, *folders, arguments.minutes, arguments.emulate) for seed in arguments.seeds]
+        for job in jobs:
             if arguments.list:
                 print(shlex.join(job.train()), shlex.join(job.evaluate(arguments.on)), sep="\n")
             else:
                 train(job)
                 score(job, arguments.on)
+        if arguments.ensemble and not arguments.list:
+            score_together(jobs, arguments.on)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""Recorded runs: what is typed, and the table that is made of what was recorded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.record import Job, score_together, table
+
+
+def jobs(out: Path, *seeds: int) -> list[Job]:
+    return [Job("cmudict", seed, Path("DATA"), Path("MADE"), out) for seed in seeds]
+
+
+def recorded(out: Path, seed: int, exact: float) -> None:
+    """What a run leaves."""
+    row = {
+        "name": "cmudict",
+        "seed": seed,
+        "seconds": 60.0 * seed,
+        "peak_memory_mb": 500,
+        "beside": "WER 22.2",
+    }
+    (out / f"cmudict-{seed}.json").write_text(json.dumps(row))
+    scores = {"exact": {"score": exact}}
+    row = {"name": "cmudict", "seed": seed, "on": "test", "seconds": 7.0, "peak_memory_mb": 600}
+    row |= {"evaluation": {"scores": scores, "perplexity": 1.5}}
+    (out / f"cmudict-{seed}.test.json").write_text(json.dumps(row))
+
+
+def test_what_is_typed(tmp_path: Path) -> None:
+    one, two = jobs(tmp_path, 1, 2)
+    assert one.train()[:5] == [
+        "suguk",
+        "train",
+        "DATA/cmudict/train.tsv",
+        "--valid",
+        "DATA/cmudict/valid.tsv",
+    ]
+    assert one.train()[-4:] == ["--seed", "1", "--out", str(tmp_path / "cmudict-1")]
+    assert one.evaluate("test")[2:4] == [str(tmp_path / "cmudict-1"), "DATA/cmudict/test.tsv"]
+    assert one.evaluate("test", [two])[2] == f"{tmp_path}/cmudict-1+{tmp_path}/cmudict-2"
+
+
+def test_a_table_of_seeds_and_their_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded(tmp_path, 1, 70.0)
+    recorded(tmp_path, 2, 72.0)
+    asked: list[list[str]] = []
+
+    def call(_: Job, command: list[str]) -> tuple[str, dict[str, object]]:
+        asked.append(command)
+        found = {"scores": {"exact": {"score": 75.0}}, "perplexity": 1.4}
+        return json.dumps(found), {"command": " ".join(command), "seconds": 20.0, "peak_memory_mb": 900}
+
+    monkeypatch.setattr("benchmarks.record._call", call)
+    for _ in range(2):
+        score_together(jobs(tmp_path, 1, 2), "test")
+    assert len(asked) == 1  # what is recorded is not done again
+    head, _, *rows = table(tmp_path)
+    names = [one.strip() for one in head.split("|")]
+    cells = [dict(zip(names, (one.strip() for one in row.split("|")), strict=True)) for row in rows]
+    alone, together = cells
+    assert (alone["run"], alone["seeds"], alone["exact"]) == ("cmudict", "1 2", "71.00 (70.00–72.00)")
+    assert (together["run"], together["seeds"]) == ("cmudict, ensemble", "1+2")
+    assert (together["exact"], together["training, min"]) == ("75.00", "1.5 (1.0–2.0)")
+    assert together["peak MB"] == "900"
