@@ -329,6 +329,8 @@ class TextPredictor(ABC):
             # Of two tokenisations of one text the better one stays; samples are all kept, equal ones too.
             n_best.setdefault(rank if options.sample else hypothesis.output, (rank, hypothesis))
         listed = list(n_best.values())
+        if not listed:
+            raise UserError(f"no output meets all that is asked for: {text[:80]!r}", hint="ask for less")
         if every:
             listed = agreement.ranked(listed, options.mbr, alike=options.sample)
         first, best = listed[0]

@@ -127,6 +127,26 @@ def _changed(content: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes
     return bytes(model.SerializeToString())
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (container.VERSION_KEY, "9" * 5000, "format version"),
+        (container.CONFIG_KEY, "[" * 100_000, "damaged metadata"),
+        (container.ABOUT_KEY, "[" * 100_000, "damaged metadata"),
+        (container.SOURCE_KEY, "[" * 100_000, "damaged JSON"),
+    ],
+)
+def test_metadata_that_would_take_a_reader_down(
+    key: str, value: str, message: str, file: Path, content: bytes
+) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        next(one for one in model.metadata_props if one.key == key).value = value
+
+    file.write_bytes(_changed(content, change))
+    with pytest.raises(ModelError, match=message):
+        suguk.load(file)
+
+
 def _table(model: onnx.ModelProto) -> onnx.TensorProto:
     held: list[onnx.TensorProto] = list(model.graph.initializer)
     return next(one for one in held if one.name.endswith("encoder.embedding.weight"))

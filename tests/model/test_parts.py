@@ -200,3 +200,31 @@ def test_the_copy_bridge_takes_the_topmost_layers() -> None:
     last = model.encoder(RAGGED.source, RAGGED.source_lengths).last
     assert len(last) == 3
     torch.testing.assert_close(memory.initial, last[2:])
+
+
+@pytest.mark.parametrize("score", ["dot", "scaled-dot", "general"])
+@pytest.mark.parametrize("heads", [1, 4])
+def test_exact_sums_do_not_depend_on_the_longest_source(score: str, heads: int) -> None:
+    """Contexts that eight-bit products read are the same to the last bit, whatever a row is padded to."""
+    settings = config.load("luong2015", {"model": {"hidden": 64, "layers": 1, "attention": score}}).model
+    settings = settings.model_copy(update={"attention_heads": heads})
+    attention = build(settings, 30, 30, seed=1).decoder.attention
+    assert attention is not None
+    attention = attention.float()
+    for part in attention.modules():
+        if hasattr(part, "exact"):
+            part.exact = True  # type: ignore[assignment]
+    torch.manual_seed(2)
+    query, values = torch.randn(40, 5, 64), torch.randn(40, 90, 64)
+    position = torch.zeros(40, 5, dtype=torch.long)
+    keys, contents = attention.prepare(values), attention.contents(values)
+    found = []
+    for longest in (13, 40, 90):
+        mask = (torch.arange(longest) < 13).expand(40, longest)
+        shown = tuple(part.narrow(-2, 0, longest) for part in (keys, values, *contents))
+        memory = Memory(shown[0], shown[1], mask, shown[1][:, 0], (), shown[2:])
+        context, weights = attention(query, memory, position)
+        assert context.dtype == weights.dtype == torch.float32
+        found.append(torch.cat([context, weights[:, :, :13]], dim=-1))
+    assert torch.equal(found[1], found[0])
+    assert torch.equal(found[2], found[0])

@@ -39,6 +39,23 @@ def test_lengths_and_repetitions(model: TrainedModel) -> None:
         assert len(set(pairs)) == len(pairs)
 
 
+def test_a_prefix_of_many_rows(model: TrainedModel) -> None:
+    """Rows that have ended are put aside while the others go on."""
+    lines = [*LINES, *(" ".join(LINES[at : at + 3]) for at in range(5))]
+    options = asked(model, n_best=4, max_length=30)
+    constraint = Constraint("the")
+    for line, prediction in zip(lines, model.predict(lines, options, constraints=constraint), strict=True):
+        assert prediction.output.startswith("the")
+        same(model.predict([line], options, constraints=constraint)[0], prediction)
+
+
+def test_what_nothing_meets_is_said(model: TrainedModel) -> None:
+    for beam in (1, 4):
+        options = asked(model, beam=beam, no_repeat_ngram=1, min_length=90, max_length=100)
+        with pytest.raises(UserError, match="no output meets all that is asked for"):
+            model.predict(["on"], options)
+
+
 def test_a_beam_finds_what_is_at_least_as_likely_as_greedy_outputs(model: TrainedModel) -> None:
     """No theorem of a narrow beam, which may lose the greedy output on its way: so of all lines together."""
     plain = {"length_penalty": 0.0, "max_length": 9, "n_best": 1}

@@ -17,8 +17,15 @@ from suguk.kernels.steps import linear, mix, scores
 from suguk.model.memory import Memory
 
 
+def products(query: Tensor, keys: Tensor, *, exact: bool) -> Tensor:
+    """query · key for every pair [..., Q, S]; exact: in float64, see `Attention`."""
+    return scores(query.double(), keys.double()) if exact else scores(query, keys)
+
+
 class DotScore(nn.Module):
     """h_t · h_s (Luong 2015, §3.1); scaled: divided by √H (Vaswani 2017, eq. 1)."""
+
+    exact = False
 
     def __init__(self, *, hidden: int, scaled: bool = False) -> None:
         super().__init__()
@@ -28,11 +35,13 @@ class DotScore(nn.Module):
         return values
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        return scores(query, keys) * self.scale
+        return products(query, keys, exact=self.exact) * self.scale
 
 
 class GeneralScore(nn.Module):
     """h_t · W_a h_s (Luong 2015, §3.1)."""
+
+    exact = False
 
     def __init__(self, *, hidden: int, values: int) -> None:
         super().__init__()
@@ -43,7 +52,7 @@ class GeneralScore(nn.Module):
         return keys
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        return scores(query, keys)
+        return products(query, keys, exact=self.exact)
 
 
 class AdditiveScore(nn.Module):
@@ -138,7 +147,14 @@ def _distance(centre: Tensor, mask: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """A score, and perhaps a window."""
+    """A score, and perhaps a window.
+
+    exact: energies that are products, and all sums over the source, are made in float64, here and in the score. How
+    float32 sums are rounded depends on the longest source of a batch; where the context is put into eight bits next,
+    that may make a step of them.
+    """
+
+    exact = False
 
     def __init__(self, *, score: nn.Module, window: nn.Module | None = None) -> None:
         super().__init__()
@@ -161,8 +177,7 @@ class Attention(nn.Module):
         covered: for a score that wants it, the sum of the weights of all earlier steps [B, Q, S].
         """
         energies: Tensor = self.score(query, memory.keys, *covered)
-        weights = self.weigh(energies, *self.seen(query, memory, position))
-        return mix(weights, memory.values), weights
+        return self.mixed(energies, *self.seen(query, memory, position), memory.values)
 
     def seen(self, query: Tensor, memory: Memory, position: Tensor) -> tuple[Tensor, Tensor | None]:
         """Where a query may look, and the window's factor on the weights: each [B, Q, S], or [B, 1, S]."""
@@ -171,6 +186,16 @@ class Attention(nn.Module):
             return seen, None
         inside, factor = self.window(query, memory.mask, position)
         return seen & inside, factor
+
+    def mixed(
+        self, energies: Tensor, seen: Tensor, factor: Tensor | None, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Σ_s weight_s · value_s [..., Q, C] and the weights [..., Q, S]. energies: [..., Q, S]."""
+        if not self.exact:
+            weights = self.weigh(energies, seen, factor)
+            return mix(weights, values), weights
+        weights = self.weigh(energies.double(), seen, factor)
+        return mix(weights, values.double()).to(values.dtype), weights.to(values.dtype)
 
     @staticmethod
     def weigh(energies: Tensor, seen: Tensor, factor: Tensor | None) -> Tensor:

@@ -37,10 +37,11 @@ def extended(log_probs: Tensor, switch: Tensor, weights: Tensor, copies: Tensor)
 
     log_probs: of P_vocab [B, Q, V]; switch: logit of p_gen [B, Q]; weights: a [B, Q, S]; copies: [B, S].
     """
-    generated = log_probs + F.logsigmoid(switch).unsqueeze(-1)
+    # log σ(x) = −softplus(−x): ONNX has the latter, and a σ whose logarithm is −∞ from −18 on.
+    generated = log_probs - F.softplus(-switch).unsqueeze(-1)
     generated = torch.cat([generated, torch.full_like(weights, -torch.inf, dtype=generated.dtype)], dim=-1)
     same = (copies.unsqueeze(2) == copies.unsqueeze(1)).to(weights.dtype)  # [B, S, S]
-    mass = torch.matmul(weights, same) * torch.sigmoid(-switch).unsqueeze(-1)
+    mass = torch.matmul(weights, same) * (-F.softplus(switch)).exp().unsqueeze(-1)
     at = copies.unsqueeze(1).expand_as(weights)
     alone = generated.gather(-1, at)
     both = torch.where(mass > 0, (alone.exp() + mass).log(), alone)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from suguk.kernels.additive import energies
-from suguk.kernels.steps import held, linear, mix, scores
-from suguk.model.attention import AdditiveScore, Attention
+from suguk.kernels.steps import held, linear
+from suguk.model.attention import AdditiveScore, Attention, products
 from suguk.model.memory import Memory
 
 
@@ -21,6 +21,8 @@ class ProductHeads(nn.Module):
     dot, scaled-dot: (W_q h_t)_i · (W_k h_s)_i, scaled: over √D (Vaswani 2017, §3.2.2).
     general: (h_t)_i · (W_a h_s)_i, where a head has its own rows of W_a and units of the state.
     """
+
+    exact = False
 
     def __init__(self, *, kind: str, hidden: int, values: int, heads: int) -> None:
         super().__init__()
@@ -35,7 +37,7 @@ class ProductHeads(nn.Module):
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         if self.w_q is not None:
             query = linear(query, self.w_q.weight)
-        return scores(_apart(query, self.heads), keys) * self.scale
+        return products(_apart(query, self.heads), keys, exact=self.exact) * self.scale
 
 
 class AdditiveHeads(AdditiveScore):
@@ -72,12 +74,13 @@ class MultiHeadAttention(Attention):
     ) -> tuple[Tensor, Tensor]:
         """As `Attention.forward`; the weights [B, Q, S] are the mean of the heads' weights."""
         seen, factor = self.seen(query, memory, position)
-        weights = self.weigh(
+        contexts, weights = self.mixed(
             self.score(query, memory.keys, *covered),
             seen.unsqueeze(1),
             None if factor is None else factor.unsqueeze(1),
+            memory.contents[0],
         )
-        found = mix(weights, memory.contents[0]).transpose(1, 2).flatten(2)
+        found = contexts.transpose(1, 2).flatten(2)
         return linear(found, self.w_o.weight), weights.mean(1)
 
 

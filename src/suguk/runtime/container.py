@@ -45,7 +45,7 @@ def metadata(content: bytes, path: Path) -> dict[str, str]:
             hint="make one with `suguk export RUN FILE.onnx`",
         )
     version = found.get(VERSION_KEY, "")
-    if not version.isdecimal() or int(version) > VERSION:
+    if not version.isdecimal() or len(version) > 9 or int(version) > VERSION:
         raise ModelError(
             f"format version {version!r}, this suguk reads {VERSION}", where=path, hint="update suguk"
         )

@@ -51,7 +51,7 @@ class OnnxModel(TextPredictor):
                 TextField.from_json(metadata[key], str(path)) for key in (SOURCE_KEY, TARGET_KEY)
             )
             about = json.loads(metadata[ABOUT_KEY])
-        except (KeyError, json.JSONDecodeError, ConfigError) as fault:
+        except (KeyError, json.JSONDecodeError, RecursionError, ConfigError) as fault:
             raise ModelError(f"damaged metadata: {fault}", where=path, hint="export it again") from None
         sizes.check(content, source.size, target.size, path)
         session = session_of(content, path, threads)

@@ -279,7 +279,10 @@ def eager_loop(condition: Condition, body: Body, beam: Beam, given: Held) -> Bea
             whole = _with_rows(whole, beam, rows)
             rows, limits = rows[live], wish.limits[live]
             prefix = None if wish.prefix is None else wish.prefix.expand(len(live), -1)[live]
-            wish = wish._replace(limits=limits, prefix=prefix)
+            # The menu asks for nothing, but what it says of each row has to fit the rows that are left.
+            each = {"banned": wish.menu.banned, "required": wish.menu.required, "others": wish.menu.others}
+            each = {name: part[live] if len(part) == len(live) else part for name, part in each.items()}
+            wish = wish._replace(limits=limits, prefix=prefix, menu=wish.menu._replace(**each))
             memory = pytree.tree_map(lambda part: part[live], memory)  # noqa: B023
             beam = Beam(beam.step, *pytree.tree_map(lambda part: part[live], tuple(beam[1:])))  # noqa: B023
     return _with_rows(whole, beam, rows)
