@@ -211,9 +211,7 @@ def test_exact_sums_do_not_depend_on_the_longest_source(score: str, heads: int) 
     attention = build(settings, 30, 30, seed=1).decoder.attention
     assert attention is not None
     attention = attention.float()
-    for part in attention.modules():
-        if hasattr(part, "exact"):
-            part.exact = True  # type: ignore[assignment]
+    attention.be_exact()
     torch.manual_seed(2)
     query, values = torch.randn(40, 5, 64), torch.randn(40, 90, 64)
     position = torch.zeros(40, 5, dtype=torch.long)
@@ -228,3 +226,20 @@ def test_exact_sums_do_not_depend_on_the_longest_source(score: str, heads: int) 
         found.append(torch.cat([context, weights[:, :, :13]], dim=-1))
     assert torch.equal(found[1], found[0])
     assert torch.equal(found[2], found[0])
+
+
+@pytest.mark.parametrize(("score", "scale"), [("dot", 1.0), ("scaled-dot", 1 / 8)])
+def test_exact_sums_are_those_of_float64(score: str, scale: float) -> None:
+    """Bit by bit, which sums in float32 are not."""
+    settings = config.load("luong2015", {"model": {"hidden": 64, "layers": 1, "attention": score}}).model
+    attention = build(settings, 30, 30, seed=1).decoder.attention
+    assert attention is not None
+    torch.manual_seed(2)
+    query, values = torch.randn(40, 5, 64), torch.randn(40, 90, 64)
+    mask, position = torch.ones(40, 90, dtype=torch.bool), torch.zeros(40, 5, dtype=torch.long)
+    memory = Memory(values, values, mask, values[:, 0], ())
+    weights = (query.double() @ values.double().transpose(1, 2) * scale).softmax(-1)
+    wanted = (weights @ values.double()).float()
+    assert not torch.equal(attention(query, memory, position)[0], wanted)
+    attention.be_exact()
+    assert torch.equal(attention(query, memory, position)[0], wanted)

@@ -140,10 +140,10 @@ def _culprit(model: "TextPredictor", texts: list[str], options: PredictConfig) -
     def fails(low: int, high: int) -> bool:
         try:
             model.predict(texts[low:high], options)
-        except (
-            Exception
-        ):  # whatever it is: the first one is on its way to the user, this only asks whose it was
-            return True
+        except Exception:
+            return (
+                True  # whatever it is: the first fault is on its way to the user, this only asks whose it was
+            )
         return False
 
     low, high = 0, len(texts)

@@ -158,9 +158,8 @@ class Decoding(nn.Module):
         self.model = copy.deepcopy(model).cpu().eval()
         for one in self.model.models() if isinstance(self.model, Ensemble) else [self.model]:
             one.encoder = OnnxEncoder.of(one.encoder)
-            for part in one.decoder.modules():
-                if hasattr(part, "exact"):  # an attention or its score
-                    part.exact = True  # type: ignore[assignment]
+            if one.decoder.attention is not None:
+                one.decoder.attention.be_exact()
             for stack in (one.decoder.below, one.decoder.above):
                 layers = nn.ModuleList() if stack is None else stack.layers
                 for index, cell in enumerate(layers):

@@ -149,9 +149,8 @@ def _distance(centre: Tensor, mask: Tensor) -> Tensor:
 class Attention(nn.Module):
     """A score, and perhaps a window.
 
-    exact: energies that are products, and all sums over the source, are made in float64, here and in the score. How
-    float32 sums are rounded depends on the longest source of a batch; where the context is put into eight bits next,
-    that may make a step of them.
+    exact: energies that are products, and all sums over the source, are made in float64. How float32 sums are rounded
+    depends on the longest source of a batch; where the context is put into eight bits next, that may make a step.
     """
 
     exact = False
@@ -159,6 +158,11 @@ class Attention(nn.Module):
     def __init__(self, *, score: nn.Module, window: nn.Module | None = None) -> None:
         super().__init__()
         self.score, self.window = score, window
+
+    def be_exact(self) -> None:
+        """From now on."""
+        self.exact = True
+        self.score.exact = True  # type: ignore[assignment]
 
     def prepare(self, values: Tensor) -> Tensor:
         """Keys [B, S, A] from encoder states [B, S, C]: all that does not depend on the query, once a source."""
