@@ -4,6 +4,7 @@
     python -m benchmarks.micro growth benchmarks/job.toml
     python -m benchmarks.micro shapes benchmarks/job.toml
     python -m benchmarks.micro heap benchmarks/job.toml --updates 12
+    python -m benchmarks.micro kept benchmarks/job.toml --set train.precision=fp32
     python -m benchmarks.micro pieces
 
 Pairs are generated, of the lengths that Multi30k has in subwords. Every line of a table about memory comes from a
@@ -20,8 +21,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -194,6 +197,56 @@ def heap(arguments: argparse.Namespace) -> Iterator[str]:
         yield ROW.format(" | ".join([str(number), shape, f"{memory():,.0f}", *sizes]))
 
 
+def kept(arguments: argparse.Namespace) -> Iterator[str]:
+    """What of PyTorch's memory is in use when most is, in an update of the largest batch, by who asked for it."""
+    config = load(arguments)
+    corpus = bench.generated(config, bench.SENTENCES, pairs=5000)
+    updater = update.Updater(
+        build(config.model, corpus.source_size, corpus.target_size, seed=1).train(), config.train, CPU
+    )
+    epoch = itertools.islice(
+        bench._batches(corpus.dataset, config), 5000 // (config.train.batch_sentences or 64)
+    )
+    batches = sorted(
+        (corpus.dataset.batch(rows) for rows in epoch),
+        key=lambda batch: batch[0].size + batch[2].size,
+    )
+    updater(*to_device(batches[0], CPU), lr=config.train.lr)  # gradients and the optimizer's memory are there
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, with_stack=True
+    ) as profile:
+        updater(*to_device(batches[-1], CPU), lr=config.train.lr)
+    roots = profile.profiler.kineto_results.experimental_event_tree()
+    live: dict[int, tuple[int, str]] = {}
+    used, most, then = 0, 0, dict(live)
+    for _, size, place, asked in sorted(_allocations(roots, ())):
+        used += size
+        if size > 0:
+            live[place] = size, asked
+        else:
+            live.pop(place, None)
+        if used > most:
+            most, then = used, live.copy()
+    yield f"above the start: {most / 1e6:,.0f} MB"
+    yield "| MB | for |\n|---|---|"
+    shares = Counter[str]()
+    for size, asked in then.values():
+        shares[asked] += size
+    for asked, size in shares.most_common(15):
+        yield ROW.format(f"{size / 1e6:,.1f} | {asked}")
+
+
+def _allocations(events: Iterable[Any], callers: tuple[str, ...]) -> Iterator[tuple[int, int, int, str]]:
+    """When, how many bytes (less than 0: given back), where, and the innermost functions and operators."""
+    for event in events:
+        if event.name == "[memory]":
+            asked = " > ".join(name.rpartition("/")[2] for name in callers[-4:])
+            fields = event.extra_fields
+            yield event.start_time_ns, fields.alloc_size, fields.ptr, asked
+        else:
+            yield from _allocations(event.children, (*callers, event.name))
+
+
 def child(
     arguments: argparse.Namespace,
     environment: dict[str, str],
@@ -285,7 +338,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = {verb.__name__: verb for verb in (sections, growth, shapes, heap, pieces, one)}
+    verbs = {verb.__name__: verb for verb in (sections, growth, shapes, heap, kept, pieces, one)}
     parser.add_argument("verb", choices=verbs)
     parser.add_argument("recipe", nargs="?", default=str(Path(__file__).with_name("job.toml")))
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")

@@ -132,14 +132,12 @@ class TextPredictor(ABC):
         while chunk := list(islice(incoming, size)):
             of_chunk = list(islice(asked, len(chunk)))
             if len(of_chunk) < len(chunk):
-                raise UserError(
-                    f"a constraint for each source is needed, found {before + len(of_chunk):,} and more sources"
-                )
+                raise asking.too_few_constraints(before + len(of_chunk))
             yield from self._chunk(chunk, of_chunk, before, options, attention)
             before += len(chunk)
             size = min(2 * size, LARGEST_CHUNK)
         if not same and next(asked, None) is not None:
-            raise UserError(f"a constraint for each source is needed, found more than {before:,} sources")
+            raise asking.too_many_constraints(before)
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Score]:
         """Forced decoding: log p(target | source), token by token (Cho 2014 §3.1 ranks phrase pairs by it)."""

@@ -142,6 +142,16 @@ def tokens(constraint: Constraint | None, target: TextField) -> Tokens:
     return Tokens(ids[0], ids[1:count], ids[count:])
 
 
+def too_few_constraints(found: int) -> UserError:
+    """found: how many there are."""
+    return UserError(f"a constraint for each source is needed, found {found:,} and more sources")
+
+
+def too_many_constraints(sources: int) -> UserError:
+    """sources: how many there are."""
+    return UserError(f"a constraint for each source is needed, found more than {sources:,}")
+
+
 def check_possible(asked: Tokens, options: PredictConfig, number: int) -> None:
     """UserError for what no search with these options can find. number: of the source, from 1."""
     tokens, seats = sum(map(len, asked.required)), options.beam // options.groups
@@ -157,9 +167,23 @@ def check_possible(asked: Tokens, options: PredictConfig, number: int) -> None:
             where=where,
             hint="use a wider beam: twice as wide is a good start",
         )
+    for phrase in asked.required:
+        if any(_holds(phrase, banned) for banned in asked.banned):
+            raise UserError("it requires what it bans", where=where, hint="leave out one of the two")
+        if len(phrase) >= options.max_length:
+            raise UserError(
+                f"a phrase of {len(phrase)} tokens in outputs of at most {options.max_length}",
+                where=where,
+                hint="raise the maximum length",
+            )
     if len(asked.prefix) >= options.max_length:
         raise UserError(
             f"a prefix of {len(asked.prefix)} tokens in outputs of at most {options.max_length}",
             where=where,
             hint="raise the maximum length",
         )
+
+
+def _holds(phrase: Sequence[int], part: Sequence[int]) -> bool:
+    """Whether the tokens of `part` stand in `phrase` side by side."""
+    return any(list(phrase[at : at + len(part)]) == list(part) for at in range(len(phrase) - len(part) + 1))

@@ -58,7 +58,36 @@ def test_a_file_has_a_constraint_for_each_line(model: Path, tmp_path: Path, wait
     assert not any("d" in line for line in ran.lines)
     short = suguk("predict", model, "--constraints", file, *waiting, given="abcd\n" * 4)
     assert short.status == 2
-    assert "a constraint for each source is needed" in short.err
+    assert "a constraint for each source is needed, found 3 and more sources" in short.err
+    long = suguk("predict", model, "--constraints", file, *waiting, given="abcd\n" * 2)
+    assert long.status == 2
+    assert "a constraint for each source is needed, found more than 2" in long.err
+    sources = tmp_path / "bad.txt"
+    sources.write_bytes(b"ab\n\xff\ncd\n")
+    bad = suguk("predict", model, sources, "--constraints", file, *waiting)
+    assert bad.status == 2
+    assert f"{sources}:2: not UTF-8" in bad.err  # that is why there are too few sources
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--require", "ab", "--ban", "b"), "it requires what it bans"),
+        (("--require", "abcd", "--max-length", 4), "a phrase of 4 tokens in outputs of at most 4"),
+        (("--n-best", 0), "n_best"),
+        (("--temperature", 0.5, "--seed", 3), "--temperature, --seed: only samples know that"),
+        (("--top-k", 5), "--top-k: only samples know that"),
+        (("--diversity", 1), "--diversity: there is one group"),
+        (("--source", "es"), "--source names a column of a table"),
+    ],
+)
+def test_options_that_contradict_or_do_nothing(
+    model: Path, options: tuple[object, ...], message: str
+) -> None:
+    ran = suguk("predict", model, "--beam", 8, *options, given="abcd\n")
+    assert ran.status == 2
+    assert ran.out == ""
+    assert message in ran.err
 
 
 def test_constraints_that_cannot_be_met_are_listed_before_anything_is_decoded(
@@ -129,11 +158,14 @@ def test_lists_in_a_new_order(model: Path, tmp_path: Path) -> None:
     assert suguk("rescore", model, lists).lines == [
         json.loads(line)["output"] for line in suguk("rescore", model, lists, "--jsonl").lines
     ]
-    lists.write_text('{"source": "a"}\n3\n', encoding="utf-8")
+    lists.write_text(
+        '{"source": "a"}\n3\n{"source": "a", "n_best": [{"output": "b", "score": NaN}]}\n', encoding="utf-8"
+    )
     ran = suguk("rescore", model, lists)
     assert ran.status == 2
     assert f"{lists}:1" in ran.err
     assert f"{lists}:2" in ran.err
+    assert f"{lists}:3: not an n-best list: ValueError('a score of nan')" in ran.err
 
 
 def test_directories_joined_by_plus_are_an_ensemble(model: Path) -> None:

@@ -72,6 +72,26 @@ SAMPLES = 32  # that agreement is looked for among, if no number is given
 KEYS = {"prefix", "required", "banned"}
 
 
+def check_used(
+    options: "PredictConfig",
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+    diversity: float | None,
+    column: str,
+) -> None:
+    """UserError for what was given and does nothing. column: of sources, where there is no table."""
+    of_samples = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p, "--seed": seed}
+    idle = [name for name, value in of_samples.items() if value is not None]
+    if idle and not options.sample:
+        raise UserError(f"{', '.join(idle)}: only samples know that", hint="add --sample, or leave it out")
+    if diversity is not None and options.groups == 1:
+        raise UserError("--diversity: there is one group", hint="add --groups, or leave it out")
+    if column:
+        raise UserError("--source names a column of a table", hint="answer a table with --output DIR")
+
+
 def constraints(
     prefix: str,
     require: list[str] | None,

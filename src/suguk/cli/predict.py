@@ -107,7 +107,6 @@ def predict(
     \b
     Examples:
       echo "estoy en el metro" | suguk predict runs/es-en
-      suguk predict runs/es-en news.es --beam 10 > news.en
       suguk predict runs/es-en news.es --sample --top-p 0.9 --n-best 5
       suguk predict runs/es-en news.es --prefix "I think" --ban very --no-repeat-ngram 3
       suguk predict es-en.onnx news.es --workers 8 > news.en
@@ -117,7 +116,7 @@ def predict(
     options = values.predict_options(
         loaded.config.predict,
         beam=menu.SAMPLES if beam is None and sample and mbr else beam,
-        n_best=n_best or 1,
+        n_best=1 if n_best is None else n_best,
         settings=settings,
         length_penalty=length_penalty,
         max_length=max_length,
@@ -133,15 +132,16 @@ def predict(
         seed=seed,
         mbr=mbr,
     )
+    menu.check_used(options, temperature, top_k, top_p, seed, diversity, source if output is None else "")
     asked = menu.constraints(prefix, require, ban, constraints, loaded, options)
     how = _Lines(n_best is not None, jsonl, attention, line_buffered, workers, skip_bad)
     if output is not None or ray is not None or workers is not None:
         elsewhere = device not in ("auto", "cpu") or engine != "auto" or threads > 0
         _refuse_together(model, how, ray, output, constrained=asked is not None, elsewhere=elsewhere)
-    if output is not None:
+    if output is None:
+        _answer(model, loaded, file, options, asked, how)
+    else:
         _table(model, file, output, options, source, workers, ray)
-        return
-    _answer(model, loaded, file, options, asked, how)
 
 
 class _Lines(NamedTuple):
@@ -163,6 +163,7 @@ def _answer(
     asked: "Constraint | Iterator[Constraint] | None",
     how: _Lines,
 ) -> None:
+    from suguk.asking import too_few_constraints, too_many_constraints
     from suguk.predictor import LONGEST_TEXT
 
     attention = how.pictures is not None
@@ -172,13 +173,20 @@ def _answer(
     def answers(sources: Iterable[str], asked: "Constraints") -> "Iterator[Prediction]":
         return loaded.stream(sources, options, attention=attention, constraints=asked)
 
-    def of_one() -> "Constraints":
-        return list(islice(asked, 1)) if isinstance(asked, Iterator) else asked
+    def one_by_one(lines: Iterable[str]) -> "Iterator[Prediction]":
+        """As `answers` of all lines, each answered before the next one is waited for."""
+        number = 0
+        for number, line in enumerate(lines, start=1):
+            of_line = list(islice(asked, 1)) if isinstance(asked, Iterator) else asked
+            if of_line == []:
+                raise too_few_constraints(number - 1)
+            yield from answers([line], of_line)
+        if isinstance(asked, Iterator) and next(asked, None) is not None:
+            raise too_many_constraints(number)
 
     with streams.Lines(file, LONGEST_TEXT, skip_bad=how.skip_bad) as lines:
         waiting = how.line_buffered or lines.interactive  # else many are decoded together
-        each = (answer for line in lines for answer in answers([line], of_one()))
-        found = each if waiting else answers(lines, asked)
+        found = one_by_one(lines) if waiting else answers(lines, asked)
         if how.workers is not None:
             from suguk.corpus import map_lines
 

@@ -1,6 +1,7 @@
 """`suguk rescore`: n-best lists in a new order."""
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -105,3 +106,5 @@ def _check(one: Any) -> None:
     for each in one["n_best"]:
         if not isinstance(each["output"], str) or not isinstance(each["score"], int | float):
             raise ValueError("a hypothesis needs an output and a score")
+        if not math.isfinite(each["score"]):
+            raise ValueError(f"a score of {each['score']}")

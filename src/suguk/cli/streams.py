@@ -90,11 +90,11 @@ class Lines:
         return self
 
     def __exit__(self, *fault: object) -> None:
-        """Closes a file; raises what ended the iteration early, if nothing worse happened."""
+        """Closes a file; raises what ended the iteration early, before what a user is told because of that."""
         if not self.standard:
             self._file.close()
-        if self.fault is not None and fault[0] is None:
-            raise self.fault
+        if self.fault is not None and (fault[0] is None or isinstance(fault[1], UserError)):
+            raise self.fault from None
 
 
 def _open(path: Path) -> BinaryIO:

@@ -141,9 +141,8 @@ def _culprit(model: "TextPredictor", texts: list[str], options: PredictConfig) -
         try:
             model.predict(texts[low:high], options)
         except Exception:
-            return (
-                True  # whatever it is: the first fault is on its way to the user, this only asks whose it was
-            )
+            # Whatever it is: the first fault is on its way to the user, this only asks whose it was.
+            return True
         return False
 
     low, high = 0, len(texts)

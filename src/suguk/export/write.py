@@ -62,7 +62,9 @@ def export(
     those that the run was validated on; card: what users should know, such as languages and licence. UserError if
     the file answers otherwise than PyTorch does, and then nothing is written.
     """
-    folders = loading.members(run)
+    folders, place = loading.members(run), Path(path).absolute().parent
+    if not place.is_dir():
+        raise UserError("no such directory", where=place, hint="make it, or name another file")
     model = trained.load(folders, "cpu")
     pairs = _pairs(read_static(folders[0])[0], check)
     return write(model, folders, Path(path), pairs, single=single, card=card)
