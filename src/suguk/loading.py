@@ -19,11 +19,13 @@ def load(path: str | Path, device: str = "auto", engine: Engine = "auto", thread
         raise UserError(f"unknown engine {engine!r}", hint="auto, onnx or torch")
     names = members(path)
     if len(names) > 1:
-        if engine == "onnx" or any(name.suffix == ".onnx" for name in names):
+        exported = any(name.suffix == ".onnx" for name in names)
+        if exported or engine == "onnx":
+            given = "RUN+RUN" if exported else path
             raise UserError(
                 "an ensemble runs with ONNX Runtime as one exported file only",
                 where=path,
-                hint=f"`suguk export {path} FILE.onnx`, then give the file",
+                hint=f"export the run directories together, `suguk export {given} FILE.onnx`, then give the file",
             )
         return _trained(names, device, threads)
     path = names[0]
@@ -40,13 +42,22 @@ def load(path: str | Path, device: str = "auto", engine: Engine = "auto", thread
         raise ModelError("there is no export in it", where=path, hint=f"`suguk export {path} {held}`")
     wanted = engine == "onnx" or (engine == "auto" and held.exists())
     if wanted and (device == "cpu" or engine == "onnx" or (device == "auto" and not gpu_in_sight())):
-        return _exported(held, device, threads)
+        try:
+            return _exported(held, device, threads)
+        except ModelError as fault:
+            fault.hint = f"`suguk export {path} {held}` makes it anew; `--engine torch` answers without it"
+            raise
     return _trained(names, device, threads)
 
 
 def members(path: str | Path) -> list[Path]:
-    """The models that a name joined by + stands for; one where something has the whole name."""
-    return [Path(path)] if Path(path).exists() else [Path(name) for name in str(path).split("+")]
+    """The models that a name joined by + stands for; one where something has the whole name. UserError."""
+    names = [str(path)] if Path(path).exists() else str(path).split("+")
+    if len(names) > 1 and not all(names):
+        raise UserError(
+            "nothing stands before or after a +", where=path, hint="join run directories: runs/a+runs/b"
+        )
+    return [Path(name) for name in names]
 
 
 def _trained(paths: list[Path], device: str, threads: int) -> TextPredictor:

@@ -34,12 +34,13 @@ def test_a_table_by_parts(model: Path, tmp_path: Path) -> None:
         (["--ray", "auto"], "--ray needs a place for its parts"),
         (
             ["--workers", 2, "--ban", "a"],
-            "several processes do not know --prefix, --require, --ban and --constraints",
+            "--workers does not know --prefix, --require, --ban and --constraints",
         ),
         (
             ["--workers", 2, "--engine", "torch"],
-            "several processes do not know --device, --engine and --threads",
+            "--workers does not know --device, --engine and --threads",
         ),
+        (["--output", "out", "--ban", "a"], "--output does not know --prefix, --require, --ban"),
         (["--output", "out"], "--output needs a Parquet file"),
         (["--workers", 0], "expected at least one worker, found 0"),
     ],

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,32 @@ def test_the_card_says_what_the_model_is(exported: Path) -> None:
 def test_no_card_of_what_is_not_an_export(model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     assert "not an ONNX file" in suguk("card", tmp_path / "x.onnx").err
-    assert suguk("card", model).status == 2
+    (tmp_path / "x.onnx").write_bytes(b"")
+    assert "the file is empty" in suguk("card", tmp_path / "x.onnx").err
+    ran = suguk("card", model)
+    assert ran.status == 2
+    assert f"{model / 'model.onnx'}: no such file" in ran.err
+
+
+def test_a_damaged_export_in_a_run_directory(exported: Path, model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(model, run)
+    shutil.copy(exported, run / "model.onnx")
+    assert suguk("card", run).out == suguk("card", exported).out
+    os.truncate(run / "model.onnx", 1000)
+    ran = suguk("predict", run, given=LINES)
+    assert ran.status == 2
+    assert f"`suguk export {run} {run / 'model.onnx'}` makes it anew; `--engine torch`" in ran.err
+    assert suguk("predict", run, "--engine", "torch", given=LINES).status == 0
+
+
+def test_names_joined_by_plus(exported: Path, model: Path) -> None:
+    ran = suguk("predict", f"{exported}+{exported}", given=LINES)
+    assert ran.status == 2
+    assert "export the run directories together, `suguk export RUN+RUN FILE.onnx`" in ran.err
+    ran = suguk("predict", f"{model}+", given=LINES)
+    assert ran.status == 2
+    assert "nothing stands before or after a +" in ran.err
 
 
 def test_without_torch(exported: Path, tmp_path: Path) -> None:

@@ -158,14 +158,37 @@ def test_lists_in_a_new_order(model: Path, tmp_path: Path) -> None:
     assert suguk("rescore", model, lists).lines == [
         json.loads(line)["output"] for line in suguk("rescore", model, lists, "--jsonl").lines
     ]
-    lists.write_text(
-        '{"source": "a"}\n3\n{"source": "a", "n_best": [{"output": "b", "score": NaN}]}\n', encoding="utf-8"
-    )
+
+
+def test_lines_that_are_no_list_are_all_named(model: Path, tmp_path: Path) -> None:
+    lists, long = tmp_path / "lists.jsonl", "a" * 20_001
+    told = {
+        '{"source": "a"}': "no source, or no hypotheses",
+        "3": "no object with a source and its hypotheses",
+        '{"source": "a", "n_best": [{"output": "b", "score": NaN}]}': "a hypothesis whose score is nan",
+        '{"source": "a", "n_best": [{"score": 1}]}': "a hypothesis without an output",
+        f'{{"source": "{long}", "n_best": [{{"output": "b", "score": 1}}]}}': "a text of 20,001 characters",
+        f'{{"source": "b", "n_best": [{{"output": "{long}", "score": 1}}]}}': "a text of 20,001 characters",
+    }
+    lists.write_text("\n".join(told) + "\n", encoding="utf-8")
     ran = suguk("rescore", model, lists)
     assert ran.status == 2
-    assert f"{lists}:1" in ran.err
-    assert f"{lists}:2" in ran.err
-    assert f"{lists}:3: not an n-best list: ValueError('a score of nan')" in ran.err
+    for number, message in enumerate(told.values(), start=1):
+        assert f"{lists}:{number}: not an n-best list: {message}" in ran.err
+
+
+def test_a_line_that_was_left_out_stays_out_of_its_list(model: Path, tmp_path: Path) -> None:
+    sources, lists = tmp_path / "sources.txt", tmp_path / "lists.jsonl"
+    sources.write_bytes(b"abcd\n\xff\nba\n")
+    first = suguk("predict", model, sources, "--n-best", 4, "--jsonl", "--skip-bad")
+    lists.write_text(first.out, encoding="utf-8")
+    ran = suguk("rescore", model, lists)
+    assert ran.status == 0
+    assert [bool(line) for line in ran.out.split("\n")] == [True, False, True, False]
+    assert "line 2: left out before: not UTF-8" in ran.err
+    same = suguk("rescore", model, lists, "--jsonl").lines
+    assert same[1] == first.lines[1]
+    assert [json.loads(line)["output"] for line in same[::2]] == ran.lines[::2]
 
 
 def test_directories_joined_by_plus_are_an_ensemble(model: Path) -> None:

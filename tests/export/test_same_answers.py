@@ -90,7 +90,8 @@ def in_single_precision(
         ):
             same(found, wanted)
     options = type(base).model_validate(base.model_dump() | {"beam": 2, "batch_tokens": 100_000})
-    for several in (lines[:2], [*(lines * 8)[:63], " ".join(["the cat sat on"] * 40)]):
+    long = [" ".join(["the cat sat on"] * count) for count in (40, 500)]
+    for several in (lines[:2], lines[:7], [*(lines * 8)[:63], long[0]], long[1:]):
         both = [model.predict(several, options) for model in (exported, trained)]
         for found, wanted in zip(*both, strict=True):
             same(found, wanted)

@@ -10,7 +10,12 @@ import typer
 from suguk.cli import streams, values
 from suguk.errors import ModelError
 
-File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A file that `suguk export` wrote.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE.onnx", help="A file that `suguk export` wrote, or a run directory with one."
+    ),
+]
 
 
 def card(file: File, json_: values.Json = False) -> None:
@@ -24,8 +29,11 @@ def card(file: File, json_: values.Json = False) -> None:
       suguk card es-en.onnx
       suguk card es-en.onnx --json
     """
+    from suguk.predictor import EXPORTED
     from suguk.runtime import container
 
+    if file.is_dir():  # a run directory
+        file = file / EXPORTED
     try:
         about = json.loads(container.metadata(container.read(file), file)[container.ABOUT_KEY])
     except (KeyError, ValueError) as fault:

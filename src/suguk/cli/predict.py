@@ -203,7 +203,7 @@ def _answer(
 def _refuse_together(
     model: str, how: _Lines, ray: str | None, output: Path | None, *, constrained: bool, elsewhere: bool
 ) -> None:
-    """What several processes do not do is said before they start."""
+    """What is not done with --output, --workers and --ray is said before the start."""
     from suguk.loading import members
 
     if ray is not None and output is None:
@@ -218,7 +218,8 @@ def _refuse_together(
     }
     other = [name for name, wanted in given.items() if wanted]
     if other:
-        raise UserError(f"several processes do not know {', '.join(other)}", hint="leave one of the two out")
+        by = "--output" if output is not None else "--workers"
+        raise UserError(f"{by} does not know {', '.join(other)}", hint="leave one of the two out")
     if len(members(model)) > 1:
         raise UserError(
             "several processes take an ensemble as one exported file only",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from suguk.cli import streams, values
+from suguk.cli.faults import say
 from suguk.errors import DataError, Problem, UserError
 
 Lists = Annotated[
@@ -43,7 +44,7 @@ def rescore(
 
     A hypothesis' new score is W · s + (1 − W) · its score in the list, where s is its log probability under
     MODEL over the length penalty. Writes the best output of each list, or with --jsonl the whole lists, in
-    the form that they were read in.
+    the form that they were read in. What `predict --skip-bad` left out stays out, an empty line in its place.
 
     \b
     Examples:
@@ -55,9 +56,12 @@ def rescore(
     loaded = values.open_model(model, device, engine, threads)
     options = values.predict_options(loaded.config.predict, length_penalty=length_penalty)
     for part in streams.chunks(found, _AT_ONCE):
-        pairs = [(one["source"], each["output"]) for one in part for each in one["n_best"]]
+        pairs = [(one["source"], each["output"]) for one in part for each in one.get("n_best", ())]
         scores = iter(loaded.score([source for source, _ in pairs], [output for _, output in pairs]))
         for one in part:
+            if "problem" in one:
+                _leave_out(one, jsonl=jsonl)
+                continue
             for each in one["n_best"]:
                 new = next(scores)
                 own = new.log_prob / options.penalty_of(len(new.token_scores))
@@ -67,6 +71,15 @@ def rescore(
                 streams.write_json({**one, **ranked[0], "n_best": ranked})
             else:
                 streams.write_line(ranked[0]["output"])
+
+
+def _leave_out(one: dict[str, Any], *, jsonl: bool) -> None:
+    """What stands in the place of a line that was left out before, so that line numbers stay the same."""
+    say(f"line {one.get('line')}: left out before: {one['problem']}")
+    if jsonl:
+        streams.write_json(one)
+    else:
+        streams.write_line("")
 
 
 def _checked(path: str) -> Iterator[dict[str, Any]]:
@@ -92,8 +105,8 @@ def _lists(path: str) -> Iterator[dict[str, Any] | Problem]:
                 try:
                     one = json.loads(line)
                     _check(one)
-                except (ValueError, KeyError, TypeError) as fault:
-                    yield Problem(path, number, f"not an n-best list: {fault!r}")
+                except ValueError as fault:
+                    yield Problem(path, number, f"not an n-best list: {fault}")
                 else:
                     yield one
     except (OSError, UnicodeDecodeError) as fault:
@@ -101,10 +114,22 @@ def _lists(path: str) -> Iterator[dict[str, Any] | Problem]:
 
 
 def _check(one: Any) -> None:
-    if not isinstance(one["source"], str) or not one["n_best"]:
+    """ValueError: what is wrong."""
+    from suguk.predictor import LONGEST_TEXT
+
+    if not isinstance(one, dict):
+        raise ValueError("no object with a source and its hypotheses")
+    if isinstance(one.get("problem"), str):  # the line that `suguk predict --skip-bad` left out
+        return
+    hypotheses = one.get("n_best")
+    if not isinstance(one.get("source"), str) or not isinstance(hypotheses, list) or not hypotheses:
         raise ValueError("no source, or no hypotheses")
-    for each in one["n_best"]:
-        if not isinstance(each["output"], str) or not isinstance(each["score"], int | float):
-            raise ValueError("a hypothesis needs an output and a score")
-        if not math.isfinite(each["score"]):
-            raise ValueError(f"a score of {each['score']}")
+    for each in hypotheses:
+        if not isinstance(each, dict) or not isinstance(each.get("output"), str):
+            raise ValueError("a hypothesis without an output")
+        score = each.get("score")
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise ValueError(f"a hypothesis whose score is {score}")
+    longest = max(len(text) for text in (one["source"], *(each["output"] for each in hypotheses)))
+    if longest > LONGEST_TEXT:
+        raise ValueError(f"a text of {longest:,} characters; at most {LONGEST_TEXT:,} are read")

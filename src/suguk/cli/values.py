@@ -183,7 +183,7 @@ def predict_options(
         over["beam"] = beam
     if n_best is not None or "n_best" not in over:
         over["n_best"] = n_best if n_best is not None else min(base.n_best, max(over["beam"], 1))
-    return config.build({"predict": config.merge(base.model_dump(), over)}, where="options").predict
+    return config.options(base, **over)
 
 
 def overrides(settings: Sequence[str] | None, **given: Any) -> list[str]:

@@ -22,7 +22,7 @@ from suguk.errors import ConfigError
 __all__ = [
     "AttentionKind", "CellKind", "Config", "DataConfig", "Metric", "ModelConfig", "PredictConfig", "SideConfig",
     "TargetConfig", "TokenizerKind", "TrainConfig", "assignments", "build", "documented", "load", "merge", "names",
-    "parse", "recipe", "recipes", "to_toml",
+    "options", "parse", "recipe", "recipes", "to_toml",
 ]  # fmt: skip
 
 
@@ -42,6 +42,11 @@ def build(settings: Mapping[str, Any], where: str = "settings") -> Config:
         lines = [_explain(error) for error in fault.errors(include_url=False)]
         message = lines[0] if len(lines) == 1 else "\n  ".join(["several settings are wrong:", *lines])
         raise ConfigError(message, where=where, hint="`suguk recipes` lists every setting") from None
+
+
+def options(base: PredictConfig, where: str = "options", **over: Any) -> PredictConfig:
+    """`base` with other settings, checked as at the start: `options(model.config.predict, beam=10)`. ConfigError."""
+    return build({"predict": merge(base.model_dump(), over)}, where).predict
 
 
 def _explain(error: Any) -> str:

@@ -34,6 +34,8 @@ def read(path: Path) -> bytes:
 
 def metadata(content: bytes, path: Path) -> dict[str, str]:
     """What stands in the file. ModelError: not exported by suguk, newer, damaged or changed."""
+    if not content:
+        raise ModelError("the file is empty", where=path, hint="copy it again, or export it again")
     try:
         found = dict(_metadata(content))
     except (CutError, UnicodeDecodeError):
