@@ -17,7 +17,7 @@ from suguk.fields import UNK, TextField
 from suguk.predictor import Constraint
 
 FREE = -1  # in prefixes and phrases: no token
-GRID = 2**20  # draws are multiples of 1/GRID: float32 holds them exactly, and none rounds to 1
+GRID = 2**24  # draws are multiples of 1/GRID: float32 holds them exactly, and none rounds to 1
 
 Ids = NDArray[np.int64]
 Reals = NDArray[np.float32]

@@ -102,7 +102,7 @@ def _foreign(_: bytes) -> bytes:
         (_newer, "format version '99', this suguk reads 2.*\n.*update suguk"),
         (_older, "format version 1, this suguk reads 2.*\n.*export it again"),
         (_foreign, "not one that suguk exported"),
-        (lambda _: b"", "not one that suguk exported"),
+        (lambda _: b"", "the file is empty"),
         (lambda _: b"hello, I am text\n", "not an ONNX file"),
         (lambda _: b"\xff" * 40, "not an ONNX file"),
     ],

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from suguk.export.bounds import RECURRENT, Scope, inside, scopes
+from suguk.export.tied import tables
 
 SMALLEST = 4096  # weights of a matrix that is worth it
 STEPS = 127  # of an input on each side of zero
@@ -49,6 +50,9 @@ class Packer:
         self.made: dict[tuple[str, ...], str] = {}  # initializers by what they are made of
         self.numbers = itertools.count()
         self.gone = set[str]()  # what sums were called that are part of a product now
+        self.tables = set(tables(self.main))
+        self.first: list[onnx.NodeProto] = []  # what is made of constants alone, before all else
+        self.from_table: dict[str, str] = {}  # weights that are made of a table
 
     def run(self) -> onnx.ModelProto:
         """Changes the model, and returns it."""
@@ -56,6 +60,9 @@ class Packer:
             for scope in reversed(list(scopes(self.main))):  # inner ones first: a changed graph is a copy
                 self._rewrite(scope, change)
         self._rewrite(self.main, self._recurrence)
+        rest = list(self.model.graph.node)
+        del self.model.graph.node[:]
+        self.model.graph.node.extend([*self.first, *rest])
         self.model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
         for scope in reversed(list(scopes(self.main))):
             forget_unused(scope.graph)
@@ -93,10 +100,14 @@ class Packer:
             if len(parts) > 1:
                 entered = self._add(nodes, "Concat", [part.name for part in parts], axis=-1)
             scale = np.concatenate([part.scale for part in parts])
-        packed, unit = pack(weight * scale[:, None], self.steps, axis=0)
-        # Both loops of the search have the same weights under names of their own; they are held once.
-        key = hashlib.sha256(packed.tobytes() + unit.tobytes()).hexdigest()[:16]
-        q, t = self._constant((key, "q"), packed), self._constant((key, "t"), unit.reshape(-1))
+        table = self._tied(scope, node.input[1])
+        if table is not None:
+            q, t = self._from_table(table, scale)
+        else:
+            packed, unit = pack(weight * scale[:, None], self.steps, axis=0)
+            # Both loops of the search have the same weights under names of their own; they are held once.
+            key = hashlib.sha256(packed.tobytes() + unit.tobytes()).hexdigest()[:16]
+            q, t = self._constant((key, "q"), packed), self._constant((key, "t"), unit.reshape(-1))
         one = self._constant(("one",), np.array(1, np.float32))
         given = [entered, q, one, t, self._zero()]
         bias, last = (None, y) if row is not None or len(node.input) > 2 else self._bias(scope, y)
@@ -109,6 +120,34 @@ class Packer:
             self._add(nodes, "Add", [found, node.input[2]])
         nodes[-1].output[0] = last
         return nodes
+
+    def _tied(self, scope: Scope, name: str) -> str | None:
+        """The table whose transpose these weights are."""
+        node, _ = scope.producer(name)
+        return node.input[0] if node is not None and node.input[0] in self.tables else None
+
+    def _from_table(self, name: str, scale: NDArray[np.float32]) -> tuple[str, str]:
+        """The weights Q [E, V] and their units t [V] that a packed table has, made when the file is loaded."""
+        table = self.main.constant(name)
+        assert table is not None
+        held, unit = self._table(name, table)
+        packed = self.main.constant(held)
+        assert packed is not None
+        columns = unit * scale
+        rows = (packed.astype(np.float32) - ZERO) * columns
+        units = np.abs(rows).max(axis=1, keepdims=True) / np.float32(self.steps)
+        units = np.maximum(units, np.finfo(np.float32).tiny)
+        key = hashlib.sha256(name.encode() + columns.tobytes()).hexdigest()[:16]
+        t = self._constant((key, "t"), units.reshape(-1))
+        if key not in self.from_table:
+            nodes = self.first
+            found = self._add(nodes, "Cast", [held], to=onnx.TensorProto.FLOAT)
+            found = self._add(nodes, "Sub", [found, self._constant(("moved",), np.array(ZERO, np.float32))])
+            found = self._add(nodes, "Mul", [found, self._constant((key, "columns"), columns)])
+            found = self._add(nodes, "Div", [self._add(nodes, "Transpose", [found], perm=[1, 0]), t])
+            found = self._add(nodes, "Cast", [self._add(nodes, "Round", [found])], to=onnx.TensorProto.INT8)
+            self.from_table[key] = found
+        return self.from_table[key], t
 
     def _bias(self, scope: Scope, y: str) -> tuple[str | None, str]:
         """A constant that is added to y and nothing else done with it, and the name of the sum; the Add goes."""

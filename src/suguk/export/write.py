@@ -21,6 +21,7 @@ from suguk.export.bounds import inside
 from suguk.export.graph import traced
 from suguk.export.int8 import Packer
 from suguk.export.parity import Parity, compare
+from suguk.export.tied import share
 from suguk.run_directory import read_metrics, read_static
 from suguk.runtime import container
 from suguk.runtime.container import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY
@@ -114,6 +115,7 @@ def _traced(model: trained.TrainedModel | trained.TrainedEnsemble) -> onnx.Model
 
 def finished(model: onnx.ModelProto, *, single: bool) -> onnx.ModelProto:
     """A traced model as it is shipped, in single precision or eight bits. Changes and returns it."""
+    model = share(model)
     if not single:
         model = Packer(model).run()
     graph = model.graph

@@ -15,6 +15,9 @@ from torch import Tensor
 PAD, SOS, EOS = 0, 2, 3
 WIDEST = 1024  # seats of a beam, at most
 FREE = -1  # in phrases and prefixes: no token
+GRID = 2**24  # draws are told apart in steps of 1/GRID
+PRIME = 2**31 - 1  # 5 has no common factor with PRIME − 1, so x⁵ permutes the residues
+FACTOR, SUMMAND = 1_588_635_695, 1_013_904_223  # any large numbers
 
 
 class Menu(NamedTuple):
@@ -211,10 +214,26 @@ def _by_bank(keys: Tensor, bank: Tensor, most: int) -> Tensor:
     return keys.scatter(1, order, torch.where(ordered > -torch.inf, -place, -torch.inf))
 
 
+def _uniform(draws: Tensor, words: Tensor) -> Tensor:
+    """A number of the unit interval for each draw [D, K, 1] and each of `words` [V], as good as independent: [D, K, V].
+
+    The fractions of d · h_w / (2³¹ − 1), where 1 ≤ d ≤ GRID is the draw and h_w the number of the word, mixed by powers
+    that permute the residues: exact in every engine.
+    """
+    mixed = torch.ones_like(words, dtype=torch.long).cumsum(0)
+    for _ in range(2):
+        mixed = (mixed * FACTOR + SUMMAND) % PRIME
+        square = mixed * mixed % PRIME
+        mixed = square * square % PRIME * mixed % PRIME
+    times = ((draws.double() * GRID).floor() + 1) * (mixed.double() / PRIME)
+    return times - times.floor()
+
+
 def sampled(gains: Tensor, step: Tensor, menu: Menu) -> tuple[Tensor, Tensor]:
     """Words that the draws choose and their log probabilities [B, K]; anything where there are no draws.
 
-    The word is the first one whose cumulative probability, in the order of the vocabulary, is above the draw.
+    The word with the largest p_w / −log u_w, which is w with probability p_w (Gumbel 1954; Maddison et al. 2014, as
+    log p_w + a Gumbel number). So where rounding differs, between engines, only words decide that are all but even.
     """
     rows = torch.arange(menu.draws.shape[0], device=gains.device)
     log_p = gains.index_select(0, rows)  # [D, K, V]
@@ -223,9 +242,9 @@ def sampled(gains: Tensor, step: Tensor, menu: Menu) -> tuple[Tensor, Tensor]:
     inside = ranked.cumsum(2) - ranked < menu.top_p
     none = torch.full_like(chance.narrow(2, 0, 1), 2.0)
     least = torch.cat([torch.where(inside, ranked, 2.0), none], dim=2).amin(2, keepdim=True)
-    mass = torch.where((chance >= least) | (least > 1), chance, 0.0).cumsum(2)
-    draw = menu.draws.index_select(2, step.reshape(1)).to(mass.dtype)
-    word = (mass <= draw * mass[..., -1:]).long().sum(2)
+    chance = torch.where((chance >= least) | (least > 1), chance, 0.0)
+    uniform = _uniform(menu.draws.index_select(2, step.reshape(1)), gains.select(1, 0).select(0, 0))
+    word = (chance / -uniform.log().to(chance.dtype)).argmax(2)
     gain = log_p.gather(2, word.unsqueeze(2)).squeeze(2)
     # As many rows as there are sources, whether there are draws or not.
     every = torch.arange(gains.shape[0], device=gains.device)
