@@ -183,14 +183,14 @@ class TextPredictor(ABC):
 
         mean: the mean of all its states instead, which says more where attention reads them.
         """
+        if not sources:  # no vector, of as many numbers
+            return self.encode([""], mean=mean)[:0]
         ids = self._encode(sources)
         found: dict[int, Reals] = {}
         for rows in _batches(ids, list(map(len, ids)), self.config.predict.batch_tokens):
             found.update(
                 zip(rows.places, self._contexts(self.source.collate(rows.ids)[0])[mean], strict=True)
             )
-        if not sources:
-            return np.zeros((0, self.config.model.annotation_size), np.float32)
         return np.stack([found[i] for i in range(len(sources))])
 
     def _check_attention(self) -> None:

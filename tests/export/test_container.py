@@ -1,5 +1,6 @@
 """What a file says of itself, and files that are not what they should be."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,7 @@ def _changed(content: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes
         (container.VERSION_KEY, "9" * 5000, "format version"),
         (container.CONFIG_KEY, "[" * 100_000, "damaged metadata"),
         (container.ABOUT_KEY, "[" * 100_000, "damaged metadata"),
+        (container.ABOUT_KEY, "3", "damaged metadata"),
         (container.SOURCE_KEY, "[" * 100_000, "damaged JSON"),
     ],
 )
@@ -173,9 +175,17 @@ def _copying(model: onnx.ModelProto) -> None:
     model.graph.input.append(helper.make_tensor_value_info(COPIES, TensorProto.INT64, ["B", "S"]))
 
 
+def _vast_states(model: onnx.ModelProto) -> None:
+    held = next(one for one in model.metadata_props if one.key == container.CONFIG_KEY)
+    settings = json.loads(held.value)
+    settings["model"] |= {"hidden": 10**9, "encoder_hidden": 10**9}
+    held.value = json.dumps(settings)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (_vast_states, "states of .*000000 numbers, found"),
         (_vast, "take .* bytes, found"),
         (_elsewhere, "in another file"),
         (_fewer_words, "values for the .* entries of the source's vocabulary"),

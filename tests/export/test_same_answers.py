@@ -108,6 +108,7 @@ def in_single_precision(
         np.testing.assert_allclose(
             exported.encode(lines, mean=mean), trained.encode(lines, mean=mean), atol=1e-5
         )
+        assert exported.encode([], mean=mean).shape == (0, trained.encode(lines).shape[1])
     targets = lines[3:] + lines[:3]
     for one, other in zip(exported.score(lines, targets), trained.score(lines, targets), strict=True):
         assert one.tokens == other.tokens
@@ -162,7 +163,7 @@ def test_an_ensemble_in_one_file() -> None:
     """Members of other cells and attentions; one graph answers as PyTorch's mean of probabilities does."""
     members = [drawn("small"), drawn("luong2015-local-p"), drawn("chars")]
     trained = TrainedEnsemble.of(members)
-    content = with_metadata(finished(traced(trained.model), single=True), trained, {})
+    content = with_metadata(finished(traced(trained.model), single=True), trained, {"ensemble": [{}] * 3})
     in_single_precision(trained, OnnxModel.of(content, Path("ensemble.onnx"), threads=1))
 
 

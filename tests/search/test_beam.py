@@ -156,6 +156,16 @@ def test_every_search_is_consistent_and_rows_are_alone(
         same(outputs(turned, len(limits) - 1 - row), outputs(result, row))
 
 
+def test_an_empty_seat_is_last_whatever_it_came_from() -> None:
+    """Seven seats for six words, in a row that has ended while another goes on."""
+    table, limits = tables(2, 8, 0, 0.1), [1, 2]
+    result = found(table, limits, 7)
+    consistent(result, table, limits, 0.0, "wu")
+    assert len(outputs(result, 0)) == 6
+    assert not result.tokens[0, 6].any()
+    assert not result.lengths[0, 6]
+
+
 @pytest.mark.parametrize("beam", [1, 2, 7, 50])
 def test_limits_of_one(beam: int) -> None:
     """Fewer outputs than seats: empty seats stay behind real ones, finished or not."""

@@ -50,8 +50,8 @@ class OnnxModel(TextPredictor):
             source, target = (
                 TextField.from_json(metadata[key], str(path)) for key in (SOURCE_KEY, TARGET_KEY)
             )
-            about = json.loads(metadata[ABOUT_KEY])
-        except (KeyError, json.JSONDecodeError, RecursionError, ConfigError) as fault:
+            about = dict(json.loads(metadata[ABOUT_KEY]))
+        except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as fault:
             raise ModelError(f"damaged metadata: {fault}", where=path, hint="export it again") from None
         sizes.check(content, source.size, target.size, path)
         session = session_of(content, path, threads)
@@ -61,6 +61,16 @@ class OnnxModel(TextPredictor):
             raise ModelError(
                 f"its settings belong to another graph: expected the inputs {', '.join(expected)}, "
                 f"found {', '.join(found)}",
+                where=path,
+                hint="export it again",
+            )
+        width = next((one.shape[-1] for one in session.get_outputs() if one.name == "context"), None)
+        if (
+            not about.get("ensemble") and width != config.model.annotation_size
+        ):  # else all members' side by side
+            raise ModelError(
+                "its settings belong to another graph: "
+                f"states of {config.model.annotation_size} numbers, found {width}",
                 where=path,
                 hint="export it again",
             )

@@ -236,7 +236,9 @@ def coverage_penalty(weights: Tensor, real: Tensor) -> Tensor:
 
 def ranked(beam: Beam, how: Ranking) -> Found:
     """The end result, in order of score."""
-    lengths, finished = (beam.tokens != PAD).long().sum(2), (beam.tokens == EOS).any(2)
+    # A seat that became empty may hold the words of one that it once came from.
+    tokens = torch.where((beam.log_probs > -torch.inf).unsqueeze(2), beam.tokens, PAD)
+    lengths, finished = (tokens != PAD).long().sum(2), (tokens == EOS).any(2)
     penalty = length_penalty(lengths, how.alpha, how.offset).to(beam.log_probs.dtype)
     scores = beam.log_probs / penalty
     places = torch.arange(beam.weights.shape[2], device=lengths.device)
@@ -249,7 +251,7 @@ def ranked(beam: Beam, how: Ranking) -> Found:
     ended_first = (finished.gather(1, by_score).long() * seats - index).topk(seats, dim=1).indices
     order = by_score.gather(1, ended_first)
     listed = (
-        beam.tokens, beam.token_scores, beam.log_probs, scores, lengths, finished, weights, beam.said,
+        tokens, beam.token_scores, beam.log_probs, scores, lengths, finished, weights, beam.said,
     )  # fmt: skip
     return Found(*select(listed, order))
 
