@@ -81,6 +81,7 @@ class Packer:
         if node.op_type == "Add" and node.output[0] in self.gone:
             return []
         weight = scope.constant(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
+        table = self._tied(scope, node)
         if weight is None or weight.ndim != 2 or weight.size < SMALLEST or weight.dtype != np.float32:
             return [node]
         options = {one.name: one for one in node.attribute}
@@ -100,7 +101,6 @@ class Packer:
             if len(parts) > 1:
                 entered = self._add(nodes, "Concat", [part.name for part in parts], axis=-1)
             scale = np.concatenate([part.scale for part in parts])
-        table = self._tied(scope, node.input[1])
         if table is not None:
             q, t = self._from_table(table, scale)
         else:
@@ -121,10 +121,12 @@ class Packer:
         nodes[-1].output[0] = last
         return nodes
 
-    def _tied(self, scope: Scope, name: str) -> str | None:
-        """The table whose transpose these weights are."""
-        node, _ = scope.producer(name)
-        return node.input[0] if node is not None and node.input[0] in self.tables else None
+    def _tied(self, scope: Scope, node: onnx.NodeProto) -> str | None:
+        """The table whose transpose a product's weights are."""
+        made = scope.producer(node.input[1])[0] if node.op_type == "MatMul" else None
+        if made is None or made.op_type != "Transpose" or made.input[0] not in self.tables:
+            return None
+        return str(made.input[0])
 
     def _from_table(self, name: str, scale: NDArray[np.float32]) -> tuple[str, str]:
         """The weights Q [E, V] and their units t [V] that a packed table has, made when the file is loaded."""

@@ -65,9 +65,8 @@ class OnnxModel(TextPredictor):
                 hint="export it again",
             )
         width = next((one.shape[-1] for one in session.get_outputs() if one.name == "context"), None)
-        if (
-            not about.get("ensemble") and width != config.model.annotation_size
-        ):  # else all members' side by side
+        alone = not about.get("ensemble")  # else there are the states of all members, side by side
+        if alone and width != config.model.annotation_size:
             raise ModelError(
                 "its settings belong to another graph: "
                 f"states of {config.model.annotation_size} numbers, found {width}",
