@@ -4,7 +4,8 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,32 @@ from suguk.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process is `alone` with this folder; the system ends it with the process, however that ends.
+
+    UserError where one is. Where the system knows no such locks, or the file system does not, nothing is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another process is training here", where=folder, hint="wait until it is done, or stop it"
+            ) from None
+        except OSError:  # of a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:

@@ -1,6 +1,7 @@
 """Stopped anywhere and resumed equals uninterrupted, bit for bit on a CPU."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 import suguk
-from suguk.errors import ConfigError, DataError, ModelError
+from suguk import files
+from suguk.errors import ConfigError, DataError, ModelError, UserError
 from suguk.training import checkpoint
 from tests.training.tiny_task import TINY, records, write_pairs
 
@@ -208,6 +210,17 @@ def test_signals_save_first(tmp_path: Path, data: Path, whole: Path, number: int
     assert stopped.stdout == ""
     suguk.resume(tmp_path / "run", display="silent")
     same(whole, tmp_path / "run")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system has no such locks")
+def test_two_do_not_train_in_one_run_directory(tmp_path: Path, whole: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with files.alone(run), pytest.raises(UserError, match="another process is training here"):
+        suguk.resume(run, overrides={"train.epochs": 9}, display="silent")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    suguk.resume(run, display="silent")
 
 
 def test_more_epochs_later(tmp_path: Path, data: Path, whole: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -119,7 +120,8 @@ def train(
                 f"the {len(prepared.skipped):,} bad pairs left out are listed in {folder / 'skipped.tsv'}"
             )
         job = _Job(folder, config, prepared.source, prepared.target, *_pairs(prepared), None, started)
-        return _session(job, shown, stop, team)
+        with _alone(folder, team):
+            return _session(job, shown, stop, team)
     finally:
         shown.close()
 
@@ -136,19 +138,25 @@ def resume(
     shown = choose(display if team.first else "silent")
     try:
         config, source, target = read_static(folder)
-        saved = checkpoint.read_state(folder)
-        config = _changed(config, _nested(overrides))
-        with team.in_turn():
-            prepared = prepare(config, (source, target))
-        _same_data(folder, prepared)
-        if overrides and team.first:
-            files.write(folder / "config.toml", settings.to_toml(config).encode())
-        progress = checkpoint.Progress() if saved is None else saved.progress
-        shown.note(f"going on after step {progress.step:,}, epoch {progress.epochs:.2f}")
-        job = _Job(folder, config, source, target, *_pairs(prepared), saved, started)
-        return _session(job, shown, stop, team)
+        with _alone(folder, team):
+            saved = checkpoint.read_state(folder)
+            config = _changed(config, _nested(overrides))
+            with team.in_turn():
+                prepared = prepare(config, (source, target))
+            _same_data(folder, prepared)
+            if overrides and team.first:
+                files.write(folder / "config.toml", settings.to_toml(config).encode())
+            progress = checkpoint.Progress() if saved is None else saved.progress
+            shown.note(f"going on after step {progress.step:,}, epoch {progress.epochs:.2f}")
+            job = _Job(folder, config, source, target, *_pairs(prepared), saved, started)
+            return _session(job, shown, stop, team)
     finally:
         shown.close()
+
+
+def _alone(folder: Path, team: Team) -> AbstractContextManager[None]:
+    """The run directory for this training: its first process has it for all of them."""
+    return files.alone(folder) if team.first else nullcontext()
 
 
 def _session(job: _Job, shown: Display, stop: Stop | None, team: Team) -> TrainedModel:
