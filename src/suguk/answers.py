@@ -18,7 +18,6 @@ from suguk.copying import Copied, copier
 from suguk.errors import UserError
 from suguk.fields import UNK, TextField
 from suguk.predictor import (
-    LONGEST_TEXT,
     Attention,
     Constraint,
     Constraints,
@@ -118,11 +117,11 @@ class TextPredictor(ABC):
         first: int,
     ) -> Iterator[Prediction]:
         """first: how many sources to read before the first answer."""
-        options = options or self.config.predict
+        options = self.config.predict if options is None else asking.checked(options)
         if attention or options.coverage_penalty:
             self._check_attention()
         agreement.check(options.mbr)
-        incoming, size, before = iter(sources), first, 0
+        incoming, size, before = asking.stream(sources), first, 0
         same = constraints is None or isinstance(constraints, Constraint)
         asked: Iterator[Tokens]
         if constraints is None or isinstance(constraints, Constraint):
@@ -142,6 +141,7 @@ class TextPredictor(ABC):
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Score]:
         """Forced decoding: log p(target | source), token by token (Cho 2014 §3.1 ranks phrase pairs by it)."""
         scores: dict[int, Score] = {}
+        sources, targets = asking.several(sources), asking.several(targets)
         for rows, wanted, forced in self._forced(sources, targets, attention=False):
             for i, source, ids, values in zip(rows.places, rows.ids, wanted, forced.log_probs, strict=True):
                 token_scores = tuple(values[: len(ids)].tolist())
@@ -153,6 +153,7 @@ class TextPredictor(ABC):
         """Attention of forced decoding: where the model looks while it is given each token of the target."""
         self._check_attention()
         found: dict[int, Attention] = {}
+        sources, targets = asking.several(sources), asking.several(targets)
         for rows, wanted, forced in self._forced(sources, targets, attention=True):
             for i, source, target, weights in zip(rows.places, rows.ids, wanted, forced.weights, strict=True):
                 found[i] = Attention(
@@ -168,7 +169,10 @@ class TextPredictor(ABC):
         """Batches of sources, the ids of their targets, and what the model says of them."""
         if len(sources) != len(targets):
             raise UserError(f"as many targets as sources are needed, found {len(targets)} and {len(sources)}")
-        source_ids, target_ids = self._encode(sources), self.target.encode_batch(targets)
+        source_ids, target_ids = (
+            asking.ids(field, texts, what)
+            for field, texts, what in ((self.source, sources, "source"), (self.target, targets, "target"))
+        )
         longest = [max(len(a), len(b)) for a, b in zip(source_ids, target_ids, strict=True)]
         for rows in _batches(source_ids, longest, self.config.predict.batch_tokens):
             source, lengths = self.source.collate(rows.ids)
@@ -183,9 +187,10 @@ class TextPredictor(ABC):
 
         mean: the mean of all its states instead, which says more where attention reads them.
         """
+        sources = asking.several(sources)
         if not sources:  # no vector, of as many numbers
             return self.encode([""], mean=mean)[:0]
-        ids = self._encode(sources)
+        ids = asking.ids(self.source, sources, "source")
         found: dict[int, Reals] = {}
         for rows in _batches(ids, list(map(len, ids)), self.config.predict.batch_tokens):
             found.update(
@@ -201,15 +206,6 @@ class TextPredictor(ABC):
                 hint="train one with attention",
             )
 
-    def _encode(self, sources: Sequence[str], before: int = 0) -> list[NDArray[np.int32]]:
-        for number, text in enumerate(sources, start=before + 1):
-            if len(text) > LONGEST_TEXT:
-                raise UserError(
-                    f"source {number:,} has {len(text):,} characters; at most {LONGEST_TEXT:,} are decoded",
-                    hint="split it into sentences, one a line",
-                )
-        return list(self.source.encode_batch(sources))
-
     def _chunk(
         self,
         sources: list[str],
@@ -219,14 +215,14 @@ class TextPredictor(ABC):
         attention: bool,
     ) -> list[Prediction]:
         """before: how many sources earlier chunks had."""
-        ids = self._encode(sources, before)
+        ids = asking.ids(self.source, sources, "source", before)
         for number, one in enumerate(asked, start=before + 1):
             asking.check_possible(one, options, number)
         answers: dict[int, Prediction] = {}
         for rows in _batches(ids, [len(x) * options.beam for x in ids], options.batch_tokens):
             texts, wanted = [sources[i] for i in rows.places], [asked[i] for i in rows.places]
             answers.update(
-                zip(rows.places, self._answer(rows, texts, wanted, options, attention), strict=True)
+                zip(rows.places, self._answer(rows, texts, wanted, before, options, attention), strict=True)
             )
         return [answers[i] for i in range(len(sources))]
 
@@ -235,12 +231,13 @@ class TextPredictor(ABC):
         rows: _Rows,
         texts: list[str],
         asked: list[Tokens],
+        before: int,
         options: PredictConfig,
         attention: bool,
     ) -> Iterator[Prediction]:
         source, lengths = self.source.collate(rows.ids)
         copies = None if self.copier is None else self.copier.copies(source, texts)
-        limits = np.minimum(10 * lengths + 50, options.max_length)
+        limits = asking.limits(lengths, asked, options)
         found = self._found(source, copies, limits, asked, options)
         weights = [
             self._weights(source, lengths, copies, found, rank, options, attention)
@@ -248,6 +245,10 @@ class TextPredictor(ABC):
         ]
         for b, (text, ids) in enumerate(zip(texts, rows.ids, strict=True)):
             row = Found(*(part[b] for part in found))
+            if (row.log_probs == -np.inf).all():
+                where = f"source {before + rows.places[b] + 1:,}"
+                told = f"no output meets all that is asked for: {text[:80]!r}"
+                raise UserError(told, where=where, hint="ask for less")
             yield self._prediction(text, ids, row, [of.get(b) for of in weights], options, attention)
 
     def _found(
@@ -327,8 +328,6 @@ class TextPredictor(ABC):
             # Of two tokenisations of one text the better one stays; samples are all kept, equal ones too.
             n_best.setdefault(rank if options.sample else hypothesis.output, (rank, hypothesis))
         listed = list(n_best.values())
-        if not listed:
-            raise UserError(f"no output meets all that is asked for: {text[:80]!r}", hint="ask for less")
         if every:
             listed = agreement.ranked(listed, options.mbr, alike=options.sample)
         first, best = listed[0]

@@ -5,7 +5,7 @@ at most N tokens, C required ones of at most L, O words of other groups. docs/gu
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from suguk.config import PredictConfig
 from suguk.errors import UserError
 from suguk.fields import UNK, TextField
-from suguk.predictor import Constraint
+from suguk.predictor import LONGEST_TEXT, Constraint
 
 FREE = -1  # in prefixes and phrases: no token
 GRID = 2**24  # draws are multiples of 1/GRID: float32 holds them exactly, and none rounds to 1
@@ -37,6 +37,68 @@ class Tokens(NamedTuple):
     prefix: list[int]
     required: list[list[int]]
     banned: list[list[int]]
+
+
+def stream(texts: Iterable[str]) -> Iterator[str]:
+    """One after the other. UserError for what is not several texts: one text is as many as it has letters."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise UserError(
+            f"expected a list of texts, found {str(texts)[:40]!r}", hint="give a list, of one text too"
+        )
+    return iter(texts)
+
+
+def several(texts: Iterable[str]) -> list[str]:
+    """As a list. UserError, see `stream`."""
+    return list(stream(texts))
+
+
+def ids(field: TextField, texts: Sequence[str], what: str, before: int = 0) -> list[NDArray[np.int32]]:
+    """Token ids of each text. what: source or target; before: how many came before these.
+
+    UserError names the first that is no text, or none that can be read.
+    """
+    for number, text in enumerate(texts, start=before + 1):
+        where = f"{what} {number:,}"
+        if not isinstance(text, str):
+            raise UserError(f"expected a text, found {text!r:.40}", where=where)
+        if len(text) > LONGEST_TEXT:
+            raise UserError(
+                f"{len(text):,} characters; at most {LONGEST_TEXT:,} are read",
+                where=where,
+                hint="split it into sentences, one a line",
+            )
+        check_characters(text, where)
+    return list(field.encode_batch(texts))
+
+
+def is_text(text: str) -> bool:
+    """Whether it has no surrogates, which JSON can spell and no text holds."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_characters(text: str, where: str) -> None:
+    """UserError for what is no text."""
+    if not is_text(text):
+        raise UserError("half a surrogate pair is no character", where=where, hint="take it out")
+
+
+def checked(options: PredictConfig) -> PredictConfig:
+    """UserError for what is no options."""
+    if not isinstance(options, PredictConfig):
+        hint = "suguk.config.options(model.config.predict, beam=10)"
+        raise UserError(f"expected the options of a search, found {options!r:.40}", hint=hint)
+    return options
+
+
+def limits(lengths: Ids, asked: Sequence[Tokens], options: PredictConfig) -> Ids:
+    """[B]: most tokens of each output. lengths: [B] of the sources.
+
+    Ten times the source's tokens + 50, and more where more is asked for, but at most `max_length`.
+    """
+    more = np.array([len(one.prefix) + sum(map(len, one.required)) for one in asked], np.int64)
+    wanted: Ids = np.maximum(10 * lengths + 50 + more, options.min_length)
+    return np.minimum(wanted, options.max_length)
 
 
 def plain(source: Ids, limits: Ids, beam: int, longest: int) -> Given:
@@ -112,21 +174,29 @@ def prefixes(rows: Sequence[Sequence[int]]) -> Ids:
 
 
 def draws(source: Ids, seed: int, seats: int, longest: int) -> Reals:
-    """[B, K, T] of the unit interval, from the seed and each source: neighbours and padding change nothing."""
+    """[B, K, T] of the unit interval, from the seed, each source and the seat: all else changes nothing."""
     found = []
     for row in source:
         text = row[row != 0].astype("<i8").tobytes()
-        key = int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
-        random = np.random.Generator(np.random.Philox(key=np.array([seed, key], np.uint64)))
-        found.append(np.floor(random.random((longest, seats)) * GRID).T / GRID)  # step by step
-    return np.array(found, np.float32)
+        key = np.array([seed, int.from_bytes(hashlib.sha256(text).digest()[:8], "little")], np.uint64)
+        for seat in range(seats):
+            counter = np.array([0, 0, 0, seat], np.uint64)  # far apart: each seat has 2¹⁹² numbers
+            random = np.random.Generator(np.random.Philox(key=key, counter=counter))
+            found.append(np.floor(random.random(longest) * GRID) / GRID)
+    return np.array(found, np.float32).reshape(len(source), seats, longest)
 
 
 def tokens(constraint: Constraint | None, target: TextField) -> Tokens:
     """UserError for a word that is empty or holds something unknown."""
     if constraint is None:
         return Tokens([], [], [])
+    if not isinstance(constraint, Constraint):
+        raise UserError(
+            f"expected a Constraint, found {constraint!r:.40}", hint="Constraint(banned=('very',))"
+        )
     words = [*constraint.required, *constraint.banned]
+    for text in (constraint.prefix, *words):
+        check_characters(text, f"constraint {text!a}")
     ids = [row[:-1].tolist() for row in target.encode_batch([constraint.prefix, *words])]
     for text, row in zip(words, ids[1:], strict=True):
         if not row:
@@ -134,7 +204,7 @@ def tokens(constraint: Constraint | None, target: TextField) -> Tokens:
     for text, row in zip([constraint.prefix, *words], ids, strict=True):
         if UNK in row:
             raise UserError(
-                "no output can hold it: not all of it is known to the model",
+                "it can be neither asked for nor banned: not all of it is in the target's vocabulary",
                 where=f"constraint {text!r}",
                 hint="leave it out, or use words of the training data",
             )

@@ -10,6 +10,7 @@ from suguk.predictor import EXPORTED
 
 Engine = Literal["auto", "onnx", "torch"]
 # What there is where a driver for a GPU is. Asking PyTorch itself takes a second.
+MOST_THREADS = 256
 SIGNS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
@@ -17,6 +18,10 @@ def load(path: str | Path, device: str = "auto", engine: Engine = "auto", thread
     """See `suguk.load`."""
     if engine not in ("auto", "onnx", "torch"):
         raise UserError(f"unknown engine {engine!r}", hint="auto, onnx or torch")
+    if not 0 <= threads <= MOST_THREADS:
+        raise UserError(
+            f"expected 0 to {MOST_THREADS} threads, found {threads}", hint="0: as many as there are cores"
+        )
     names = members(path)
     if len(names) > 1:
         exported = any(name.suffix == ".onnx" for name in names)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suguk.config import Config, PredictConfig
+from suguk.errors import UserError
 
 EXPORTED = "model.onnx"  # in a run directory: the model in one file, which answers without torch
 LONGEST_TEXT = (
@@ -29,6 +30,17 @@ class Constraint:
     prefix: str = ""  # outputs begin with it
     required: tuple[str, ...] = ()
     banned: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """UserError for one text in place of several, and for what is no text."""
+        if not isinstance(self.prefix, str):
+            raise UserError(f"expected a text as prefix, found {self.prefix!r:.40}")
+        for name in ("required", "banned"):
+            given = getattr(self, name)
+            if isinstance(given, str) or not all(isinstance(text, str) for text in given):
+                raise UserError(
+                    f"expected several texts as {name}, found {given!r:.40}", hint=f"{name}=('very',)"
+                )
 
 
 Constraints = Constraint | Iterable[Constraint] | None  # one for all sources, or one for each

@@ -130,6 +130,16 @@ def test_the_guides_lines_answer_without_suguk(exported: Path, tmp_path: Path) -
 
 
 def test_what_cannot_be_exported(model: Path, tmp_path: Path) -> None:
+    for name, message in {
+        ".": "ends in .onnx",
+        "x.bin": "ends in .onnx",
+        "none/x.onnx": "no such directory",
+    }.items():
+        ran = suguk("export", model, tmp_path / name)
+        assert ran.status == 2
+        assert message in ran.err
+    (tmp_path / "folder.onnx").mkdir()
+    assert "there is a directory of this name" in suguk("export", model, tmp_path / "folder.onnx").err
     ran = suguk("export", tmp_path / "none", tmp_path / "x.onnx")
     assert (ran.status, ran.out) == (2, "")
     assert "no such run directory" in ran.err

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from suguk import load
+from suguk.errors import UserError
 from suguk.predictor import Constraint
 from tests.cli.calls import suguk
 
@@ -100,7 +102,7 @@ def test_constraints_that_cannot_be_met_are_listed_before_anything_is_decoded(
     assert ran.out == ""
     assert f"{file}:2: constraint of source 2: its required words have 5 tokens" in ran.err
     told = suguk("predict", model, "--constraints", file, "--beam", "9", given="a\nb\nc\n")
-    assert f"{file}:3: constraint 'ß': no output can hold it" in told.err
+    assert f"{file}:3: constraint 'ß': it can be neither asked for nor banned" in told.err
 
 
 def test_all_faults_of_a_constraint_file_are_listed(model: Path, tmp_path: Path) -> None:
@@ -168,6 +170,7 @@ def test_lines_that_are_no_list_are_all_named(model: Path, tmp_path: Path) -> No
         '{"source": "a", "n_best": [{"output": "b", "score": NaN}]}': "a hypothesis whose score is nan",
         '{"source": "a", "n_best": [{"score": 1}]}': "a hypothesis without an output",
         f'{{"source": "{long}", "n_best": [{{"output": "b", "score": 1}}]}}': "a text of 20,001 characters",
+        '{"source": "b", "n_best": [{"output": "\\ud800", "score": 1}]}': "half a surrogate pair is no character",
         f'{{"source": "b", "n_best": [{{"output": "{long}", "score": 1}}]}}': "a text of 20,001 characters",
     }
     lists.write_text("\n".join(told) + "\n", encoding="utf-8")
@@ -175,6 +178,15 @@ def test_lines_that_are_no_list_are_all_named(model: Path, tmp_path: Path) -> No
     assert ran.status == 2
     for number, message in enumerate(told.values(), start=1):
         assert f"{lists}:{number}: not an n-best list: {message}" in ran.err
+
+
+def test_what_has_not_ended_comes_last(model: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists.jsonl"
+    each = [("ab", -9.0, True), ("abcd", -1.0, False), ("a", -4.0, True)]
+    hypotheses = [{"output": text, "score": score, "finished": ended} for text, score, ended in each]
+    lists.write_text(json.dumps({"source": "ba", "n_best": hypotheses}) + "\n", encoding="utf-8")
+    ran = suguk("rescore", model, lists, "--weight", 0, "--jsonl")
+    assert [one["output"] for one in json.loads(ran.out)["n_best"]] == ["a", "ab", "abcd"]
 
 
 def test_a_line_that_was_left_out_stays_out_of_its_list(model: Path, tmp_path: Path) -> None:
@@ -221,3 +233,32 @@ def test_the_guide_runs(model: Path, capsys: pytest.CaptureFixture[str]) -> None
     code = code.replace('"es-en.onnx"', repr(str(model))).replace('"very"', '"a"')
     exec(compile(code, str(GUIDE), "exec"), {})
     assert capsys.readouterr().out.startswith("[(")
+
+
+def test_a_table_is_not_read_as_lines(model: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"source": ["a"]}), tmp_path / "a.parquet")
+    ran = suguk("predict", model, tmp_path / "a.parquet")
+    assert (ran.status, ran.out) == (2, "")
+    assert "--source COLUMN --output DIR" in ran.err
+
+
+def test_an_empty_file_has_no_constraint(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("", encoding="utf-8")
+    ran = suguk("predict", model, "--constraints", tmp_path / "none.jsonl", given="")
+    assert (ran.status, ran.out) == (0, "")
+    ran = suguk("predict", model, "--constraints", tmp_path / "none.jsonl", given="a\n")
+    assert ran.status == 2
+    assert "found 0 and more sources" in ran.err
+
+
+def test_samples_to_agree_are_many_wherever_they_are_asked_for(model: Path) -> None:
+    ways = (["--sample", "--mbr", "chrf"], ["--sample", "--set", "predict.mbr=chrf"])
+    one, other = (suguk("predict", model, *way, given="abcd\n") for way in ways)
+    assert one.status == 0
+    assert one.out == other.out
+
+
+def test_no_more_threads_than_make_sense(model: Path) -> None:
+    assert suguk("predict", model, "--threads", 99999, given="a\n").status == 2
+    with pytest.raises(UserError, match="expected 0 to 256 threads, found -1"):
+        load(model, threads=-1)

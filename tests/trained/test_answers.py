@@ -128,7 +128,7 @@ def test_attention_has_a_row_a_token_and_a_column_a_source_token() -> None:
 
 def test_an_overlong_source_is_named_by_its_place_in_the_stream() -> None:
     sources = ["a"] * 20 + ["b" * (LONGEST_TEXT + 1)]
-    with pytest.raises(UserError, match=r"source 21 has 20,001 characters"):
+    with pytest.raises(UserError, match=r"source 21: 20,001 characters"):
         drawn().predict(sources)
 
 

@@ -1,5 +1,7 @@
 """What may be asked of a trained model: constraints, samples, groups, agreement, ensembles, vectors."""
 
+import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise, repeat
 from typing import Any
@@ -54,6 +56,61 @@ def test_what_nothing_meets_is_said(model: TrainedModel) -> None:
         options = asked(model, beam=beam, no_repeat_ngram=1, min_length=90, max_length=100)
         with pytest.raises(UserError, match="no output meets all that is asked for"):
             model.predict(["on"], options)
+
+
+@pytest.mark.parametrize(
+    "given", [{"prefix": "the " * 80}, {"required": (" ".join(["the"] * 80),), "beam": 90}]
+)
+def test_what_is_asked_for_may_be_longer_than_ten_times_the_source(
+    model: TrainedModel, given: dict[str, Any]
+) -> None:
+    options = asked(model, beam=given.pop("beam", 2), max_length=100)
+    prediction = model.predict(["on"], options, constraints=Constraint(**given))[0]
+    assert prediction.output.split().count("the") >= 80
+
+
+def test_an_output_may_have_to_be_longer_than_ten_times_the_source(model: TrainedModel) -> None:
+    assert len(model.predict([""], asked(model, min_length=150, max_length=200))[0].token_scores) >= 150
+
+
+def test_the_source_that_nothing_meets_is_counted(model: TrainedModel) -> None:
+    options = asked(model, no_repeat_ngram=1, min_length=90, max_length=100)
+    with pytest.raises(UserError, match="source 1: no output meets"):
+        model.predict(["on", "the cat"], options)
+
+
+def test_what_is_no_list_of_texts(model: Any) -> None:
+    wrong: Any = Constraint
+    calls: list[tuple[Any, str]] = [
+        (lambda: model.predict("cat"), "expected a list of texts, found 'cat'"),
+        (lambda: model.stream("cat"), "expected a list of texts, found 'cat'"),
+        (lambda: model.encode("cat"), "expected a list of texts, found 'cat'"),
+        (lambda: model.encode(None), "expected a list of texts, found 'None'"),
+        (lambda: model.score("ab", "xy"), "expected a list of texts, found 'ab'"),
+        (lambda: model.attend(["ab"], "xy"), "expected a list of texts, found 'xy'"),
+        (lambda: model.predict(["a", None]), "source 2: expected a text, found None"),
+        (lambda: model.predict([b"a"]), "source 1: expected a text, found b'a'"),
+        (lambda: model.predict(["a\ud800"]), "source 1: half a surrogate pair"),
+        (lambda: model.score(["a"], ["a\ud800"]), "target 1: half a surrogate pair"),
+        (lambda: model.predict(["a"], {"beam": 3}), "expected the options of a search"),
+        (lambda: model.predict(["a"], constraints="cat"), "expected a Constraint, found 'c'"),
+        (lambda: model.predict(["a"], constraints=Constraint("\ud800")), "half a surrogate pair"),
+        (lambda: wrong(banned="cat"), "expected several texts as banned, found 'cat'"),
+        (lambda: wrong(prefix=None), "expected a text as prefix, found None"),
+    ]
+    for call, message in calls:
+        with pytest.raises(UserError, match=re.escape(message)):
+            list(call())
+    np.testing.assert_array_equal(model.encode(iter(LINES)), model.encode(LINES))
+    assert model.encode(np.array(LINES)).shape == model.encode(LINES).shape
+
+
+def test_a_sample_does_not_know_how_many_come_after_it(model: TrainedModel) -> None:
+    few, many = (
+        found(model.predict(LINES[3:4], asked(model, sample=True, beam=count, n_best=count)))
+        for count in (3, 9)
+    )
+    assert not Counter(few) - Counter(many)
 
 
 def test_a_beam_finds_what_is_at_least_as_likely_as_greedy_outputs(model: TrainedModel) -> None:
@@ -113,7 +170,7 @@ def test_each_source_may_have_its_own(model: TrainedModel) -> None:
         (
             Constraint(required=("zebra",)),
             {},
-            "'zebra': no output can hold it: not all of it is known to the model",
+            "'zebra': it can be neither asked for nor banned: not all of it is in the target's vocabulary",
         ),
         (Constraint(banned=("",)), {}, "it is empty"),
         (Constraint(required=("a b c d",)), {}, "4 tokens, so a beam of 5 is the least, found 4"),

@@ -120,7 +120,8 @@ def _of_file(path: str, every: "Constraint") -> "Iterator[Constraint]":
 
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().removesuffix("\n").split("\n")
+            text = file.read()
+            lines = text.removesuffix("\n").split("\n") if text else []
     except (OSError, UnicodeDecodeError) as fault:
         raise UserError(f"cannot be read: {fault}", where=path) from None
     found, problems = [], []

@@ -115,7 +115,7 @@ def predict(
     loaded = values.open_model(model, device, engine, threads)
     options = values.predict_options(
         loaded.config.predict,
-        beam=menu.SAMPLES if beam is None and sample and mbr else beam,
+        beam=beam,
         n_best=1 if n_best is None else n_best,
         settings=settings,
         length_penalty=length_penalty,

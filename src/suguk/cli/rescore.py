@@ -44,7 +44,9 @@ def rescore(
 
     A hypothesis' new score is W · s + (1 − W) · its score in the list, where s is its log probability under
     MODEL over the length penalty. Writes the best output of each list, or with --jsonl the whole lists, in
-    the form that they were read in. What `predict --skip-bad` left out stays out, an empty line in its place.
+    the form that they were read in, where only score is new. The scores in the list have to be log
+    probabilities over the same length penalty: not agreement, as --mbr has it. What `predict --skip-bad`
+    left out stays out, with an empty line in its place.
 
     \b
     Examples:
@@ -66,7 +68,9 @@ def rescore(
                 new = next(scores)
                 own = new.log_prob / options.penalty_of(len(new.token_scores))
                 each["score"] = weight * own + (1 - weight) * each["score"]
-            ranked = sorted(one["n_best"], key=lambda each: -each["score"])[:n_best]
+            # As a search orders them: those that have ended first.
+            ranked = sorted(one["n_best"], key=lambda each: (not each.get("finished", True), -each["score"]))
+            ranked = ranked[:n_best]
             if jsonl:
                 streams.write_json({**one, **ranked[0], "n_best": ranked})
             else:
@@ -115,6 +119,7 @@ def _lists(path: str) -> Iterator[dict[str, Any] | Problem]:
 
 def _check(one: Any) -> None:
     """ValueError: what is wrong."""
+    from suguk.asking import is_text
     from suguk.predictor import LONGEST_TEXT
 
     if not isinstance(one, dict):
@@ -130,6 +135,9 @@ def _check(one: Any) -> None:
         score = each.get("score")
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
             raise ValueError(f"a hypothesis whose score is {score}")
-    longest = max(len(text) for text in (one["source"], *(each["output"] for each in hypotheses)))
+    texts = [one["source"], *(each["output"] for each in hypotheses)]
+    if not all(map(is_text, texts)):
+        raise ValueError("half a surrogate pair is no character")
+    longest = max(map(len, texts))
     if longest > LONGEST_TEXT:
         raise ValueError(f"a text of {longest:,} characters; at most {LONGEST_TEXT:,} are read")

@@ -28,7 +28,8 @@ def score(
     """Say how probable the targets of DATA are, given their sources.
 
     One line for each pair: natural log probability of the target, a tab, its perplexity.
-    The end of the target counts as a token. The perplexity of the whole goes to standard error.
+    The end of the target counts as a token. What --skip-bad leaves out has no line (--jsonl: see `line`).
+    The perplexity of the whole goes to standard error.
 
     \b
     Examples:

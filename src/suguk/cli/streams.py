@@ -104,6 +104,9 @@ def _open(path: Path) -> BinaryIO:
     if not path.exists():
         hint = "name a file of sources, one a line, or give them on standard input"
         raise UserError("no such file", where=path, hint=hint)
+    if path.suffix == ".parquet":
+        hint = "`suguk predict MODEL FILE.parquet --source COLUMN --output DIR` answers a table"
+        raise UserError("expected a text file, found a table", where=path, hint=hint)
     if path.suffix == ".gz":
         import gzip
 

@@ -30,7 +30,10 @@ Model = Annotated[
     ),
 ]
 Threads = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Threads that compute.  [default: as many as there are cores]")
+    int,
+    typer.Option(
+        min=0, max=256, metavar="N", help="Threads that compute.  [default: as many as there are cores]"
+    ),
 ]
 Data = Annotated[
     list[str],
@@ -178,7 +181,12 @@ def predict_options(
     over = set_.get("predict", {}) | {key: value for key, value in given.items() if value is not None}
     if beam is None and "beam" not in over:
         wide = n_best or 1
-        beam = wide if over.get("sample") else max(base.beam, wide)
+        if over.get("sample"):
+            from suguk.cli.menu import SAMPLES
+
+            beam = wide if over.get("mbr", base.mbr) == "none" else max(SAMPLES, wide)
+        else:
+            beam = max(base.beam, wide)
     if beam is not None:
         over["beam"] = beam
     if n_best is not None or "n_best" not in over:

@@ -25,7 +25,8 @@ class PredictConfig(Section):
     max_length: int = Field(
         200,
         ge=1,
-        description="most tokens of an output with <eos>; also at most 10 times the source's tokens + 50",
+        description="most tokens of an output with <eos>; also at most 10 times the source's tokens + 50, and what is "
+        "asked for",
     )
     min_length: int = Field(1, ge=1, description="fewest tokens of an output with <eos>")
     no_repeat_ngram: int = Field(0, ge=0, description="no sequence of so many tokens comes twice; 0: any may")
@@ -49,7 +50,10 @@ class PredictConfig(Section):
         description="draw among the most probable words that hold this probability (Holtzman et al. 2020)",
     )
     seed: int = Field(
-        1, ge=0, le=2**31 - 1, description="of samples, which depend on it and on the source alone"
+        1,
+        ge=0,
+        le=2**31 - 1,
+        description="of samples: each depends on it, on the source and on how many samples came before it alone",
     )
     mbr: Literal["none", "chrf", "bleu"] = Field(
         "none",

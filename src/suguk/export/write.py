@@ -64,6 +64,10 @@ def export(
     the file answers otherwise than PyTorch does, and then nothing is written.
     """
     folders, place = loading.members(run), Path(path).absolute().parent
+    if Path(path).suffix != ".onnx":
+        raise UserError("the name of an exported file ends in .onnx", where=path, hint=f"name it {path}.onnx")
+    if Path(path).is_dir():
+        raise UserError("there is a directory of this name", where=path, hint="name another file")
     if not place.is_dir():
         raise UserError("no such directory", where=place, hint="make it, or name another file")
     model = trained.load(folders, "cpu")
