@@ -41,6 +41,9 @@ def test_the_file_answers_as_the_run_directory_does(
     scores = [suguk("score", one, tables[1], "--quiet").lines for one in (exported, model)]
     for one, other in zip(*scores, strict=True):
         assert float(one.split("\t")[0]) == pytest.approx(float(other.split("\t")[0]), abs=2e-4)
+    aligned = [suguk("align", one, tables[1]) for one in (exported, model)]
+    assert aligned[0].status == 0
+    assert aligned[0].out == aligned[1].out
     ran = suguk("evaluate", exported, tables[1])
     assert ran.status == 0
     assert "perplexity" in ran.out
