@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import suguk
+from suguk.config import options
 
 
 def main() -> None:
@@ -26,9 +27,9 @@ def main() -> None:
         "| beam | lines | other tokens | other log probabilities | largest difference |\n|---|---|---|---|---|"
     )
     for beam in arguments.beams:
-        options = model.config.predict.model_copy(update={"beam": beam})
-        alone = options.model_copy(update={"batch_tokens": 1})
-        pairs = list(zip(model.predict(lines, options), model.predict(lines, alone), strict=True))
+        together = options(model.config.predict, beam=beam)
+        alone = options(together, batch_tokens=1)
+        pairs = list(zip(model.predict(lines, together), model.predict(lines, alone), strict=True))
         tokens = sum(one.tokens != other.tokens for one, other in pairs)
         apart = [abs(one.log_prob - other.log_prob) for one, other in pairs]
         print(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from suguk import agreement, asking
+from suguk import agreement, asking, incoming
 from suguk.asking import Given, Ids, Reals, Tokens
 from suguk.config import Config, PredictConfig
 from suguk.copying import Copied, copier
@@ -121,14 +121,14 @@ class TextPredictor(ABC):
         if attention or options.coverage_penalty:
             self._check_attention()
         agreement.check(options.mbr)
-        incoming, size, before = asking.stream(sources), first, 0
+        coming, size, before = incoming.stream(sources), first, 0
         same = constraints is None or isinstance(constraints, Constraint)
         asked: Iterator[Tokens]
         if constraints is None or isinstance(constraints, Constraint):
             asked = repeat(asking.tokens(constraints, self.target))
         else:
             asked = (asking.tokens(one, self.target) for one in constraints)
-        while chunk := list(islice(incoming, size)):
+        while chunk := list(islice(coming, size)):
             of_chunk = list(islice(asked, len(chunk)))
             if len(of_chunk) < len(chunk):
                 raise asking.too_few_constraints(before + len(of_chunk))
@@ -141,7 +141,7 @@ class TextPredictor(ABC):
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Score]:
         """Forced decoding: log p(target | source), token by token (Cho 2014 §3.1 ranks phrase pairs by it)."""
         scores: dict[int, Score] = {}
-        sources, targets = asking.several(sources), asking.several(targets)
+        sources, targets = incoming.several(sources), incoming.several(targets)
         for rows, wanted, forced in self._forced(sources, targets, attention=False):
             for i, source, ids, values in zip(rows.places, rows.ids, wanted, forced.log_probs, strict=True):
                 token_scores = tuple(values[: len(ids)].tolist())
@@ -153,7 +153,7 @@ class TextPredictor(ABC):
         """Attention of forced decoding: where the model looks while it is given each token of the target."""
         self._check_attention()
         found: dict[int, Attention] = {}
-        sources, targets = asking.several(sources), asking.several(targets)
+        sources, targets = incoming.several(sources), incoming.several(targets)
         for rows, wanted, forced in self._forced(sources, targets, attention=True):
             for i, source, target, weights in zip(rows.places, rows.ids, wanted, forced.weights, strict=True):
                 found[i] = Attention(
@@ -170,7 +170,7 @@ class TextPredictor(ABC):
         if len(sources) != len(targets):
             raise UserError(f"as many targets as sources are needed, found {len(targets)} and {len(sources)}")
         source_ids, target_ids = (
-            asking.ids(field, texts, what)
+            incoming.ids(field, texts, what)
             for field, texts, what in ((self.source, sources, "source"), (self.target, targets, "target"))
         )
         longest = [max(len(a), len(b)) for a, b in zip(source_ids, target_ids, strict=True)]
@@ -187,10 +187,10 @@ class TextPredictor(ABC):
 
         mean: the mean of all its states instead, which says more where attention reads them.
         """
-        sources = asking.several(sources)
+        sources = incoming.several(sources)
         if not sources:  # no vector, of as many numbers
             return self.encode([""], mean=mean)[:0]
-        ids = asking.ids(self.source, sources, "source")
+        ids = incoming.ids(self.source, sources, "source")
         found: dict[int, Reals] = {}
         for rows in _batches(ids, list(map(len, ids)), self.config.predict.batch_tokens):
             found.update(
@@ -215,7 +215,7 @@ class TextPredictor(ABC):
         attention: bool,
     ) -> list[Prediction]:
         """before: how many sources earlier chunks had."""
-        ids = asking.ids(self.source, sources, "source", before)
+        ids = incoming.ids(self.source, sources, "source", before)
         for number, one in enumerate(asked, start=before + 1):
             asking.check_possible(one, options, number)
         answers: dict[int, Prediction] = {}

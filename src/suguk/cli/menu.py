@@ -68,7 +68,6 @@ ConstraintFile = Annotated[
         help='A line for each source: {"prefix": "...", "required": ["..."], "banned": ["..."]}, all optional.',
     ),
 ]
-SAMPLES = 32  # that agreement is looked for among, if no number is given
 KEYS = {"prefix", "required", "banned"}
 
 

@@ -119,7 +119,7 @@ def _lists(path: str) -> Iterator[dict[str, Any] | Problem]:
 
 def _check(one: Any) -> None:
     """ValueError: what is wrong."""
-    from suguk.asking import is_text
+    from suguk.incoming import is_text
     from suguk.predictor import LONGEST_TEXT
 
     if not isinstance(one, dict):

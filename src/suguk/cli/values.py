@@ -21,6 +21,7 @@ SHOWN = 20  # bad rows that are listed
 DATA_HELP = (
     "One table (TSV, CSV, JSONL, Parquet) or two parallel text files, source first; text files may be .gz."
 )
+SAMPLES = 32  # that agreement is looked for among, if no number is given
 Model = Annotated[
     str,
     typer.Argument(
@@ -182,8 +183,6 @@ def predict_options(
     if beam is None and "beam" not in over:
         wide = n_best or 1
         if over.get("sample"):
-            from suguk.cli.menu import SAMPLES
-
             beam = wide if over.get("mbr", base.mbr) == "none" else max(SAMPLES, wide)
         else:
             beam = max(base.beam, wide)
