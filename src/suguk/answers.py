@@ -92,9 +92,10 @@ class TextPredictor(ABC):
         *,
         attention: bool = False,
         constraints: Constraints = None,
+        skip_unmet: bool = False,
     ) -> list[Prediction]:
         """See `Predictor.predict`. UserError for a source of over 20,000 characters, or what a model cannot do."""
-        return list(self._stream(sources, options, attention, constraints, first=LARGEST_CHUNK))
+        return list(self._stream(sources, options, attention, constraints, skip_unmet, LARGEST_CHUNK))
 
     def stream(
         self,
@@ -103,9 +104,10 @@ class TextPredictor(ABC):
         *,
         attention: bool = False,
         constraints: Constraints = None,
+        skip_unmet: bool = False,
     ) -> Iterator[Prediction]:
         """See `Predictor.stream`."""
-        return self._stream(sources, options, attention, constraints, first=FIRST_CHUNK)
+        return self._stream(sources, options, attention, constraints, skip_unmet, FIRST_CHUNK)
 
     def _stream(
         self,
@@ -113,7 +115,7 @@ class TextPredictor(ABC):
         options: PredictConfig | None,
         attention: bool,
         constraints: Constraints,
-        *,
+        skip_unmet: bool,
         first: int,
     ) -> Iterator[Prediction]:
         """first: how many sources to read before the first answer."""
@@ -132,8 +134,11 @@ class TextPredictor(ABC):
             of_chunk = list(islice(asked, len(chunk)))
             if len(of_chunk) < len(chunk):
                 raise asking.too_few_constraints(before + len(of_chunk))
-            yield from self._chunk(chunk, of_chunk, before, options, attention)
-            before += len(chunk)
+            for one in self._chunk(chunk, of_chunk, before, options, attention):
+                before += 1
+                if one.problem and not skip_unmet:
+                    raise UserError(one.problem, where=f"source {before:,}", hint="ask for less")
+                yield one
             size = min(2 * size, LARGEST_CHUNK)
         if not same and next(asked, None) is not None:
             raise asking.too_many_constraints(before)
@@ -221,9 +226,8 @@ class TextPredictor(ABC):
         answers: dict[int, Prediction] = {}
         for rows in _batches(ids, [len(x) * options.beam for x in ids], options.batch_tokens):
             texts, wanted = [sources[i] for i in rows.places], [asked[i] for i in rows.places]
-            answers.update(
-                zip(rows.places, self._answer(rows, texts, wanted, before, options, attention), strict=True)
-            )
+            found = self._answer(rows, texts, wanted, options, attention)
+            answers.update(zip(rows.places, found, strict=True))
         return [answers[i] for i in range(len(sources))]
 
     def _answer(
@@ -231,7 +235,6 @@ class TextPredictor(ABC):
         rows: _Rows,
         texts: list[str],
         asked: list[Tokens],
-        before: int,
         options: PredictConfig,
         attention: bool,
     ) -> Iterator[Prediction]:
@@ -246,10 +249,9 @@ class TextPredictor(ABC):
         for b, (text, ids) in enumerate(zip(texts, rows.ids, strict=True)):
             row = Found(*(part[b] for part in found))
             if (row.log_probs == -np.inf).all():
-                where = f"source {before + rows.places[b] + 1:,}"
-                told = f"no output meets all that is asked for: {text[:80]!r}"
-                raise UserError(told, where=where, hint="ask for less")
-            yield self._prediction(text, ids, row, [of.get(b) for of in weights], options, attention)
+                yield Prediction.unmet(text)
+            else:
+                yield self._prediction(text, ids, row, [of.get(b) for of in weights], options, attention)
 
     def _found(
         self, source: Ids, copies: Ids | None, limits: Ids, asked: list[Tokens], options: PredictConfig

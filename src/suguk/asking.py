@@ -203,6 +203,8 @@ def check_possible(asked: Tokens, options: PredictConfig, number: int) -> None:
                 where=where,
                 hint="raise the maximum length",
             )
+    if any(_holds(asked.prefix, banned) for banned in asked.banned):
+        raise UserError("its prefix holds what it bans", where=where, hint="leave out one of the two")
     if len(asked.prefix) >= options.max_length:
         raise UserError(
             f"a prefix of {len(asked.prefix)} tokens in outputs of at most {options.max_length}",

@@ -3,6 +3,7 @@
 The CLI, the server, the pictures and the evaluation know a model by this protocol only.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -74,11 +75,22 @@ class Attention:
 
 @dataclass(frozen=True)
 class Prediction(Hypothesis):
-    """The best hypothesis for one source, with the n-best list (itself first) and its attention when asked for."""
+    """The best hypothesis for one source, with the n-best list (itself first) and its attention when asked for.
+
+    problem: why there is no hypothesis, where `skip_unmet` allows that: no output of the source meets what is asked
+    for. The output is empty then, the score −∞ and the list without members.
+    """
 
     source: str
     n_best: tuple[Hypothesis, ...]
     attention: Attention | None = None
+    problem: str = ""
+
+    @classmethod
+    def unmet(cls, source: str) -> "Prediction":
+        """The prediction that no output of the search could be."""
+        told = f"no output meets all that is asked for: {source[:80]!r}"
+        return cls("", -math.inf, -math.inf, (), (), False, source, (), problem=told)
 
 
 @dataclass(frozen=True)
@@ -103,8 +115,13 @@ class Predictor(Protocol):
         *,
         attention: bool = False,
         constraints: Constraints = None,
+        skip_unmet: bool = False,
     ) -> list[Prediction]:
-        """Predictions in the order of `sources`; an empty source is answered like any other."""
+        """Predictions in the order of `sources`; an empty source is answered like any other.
+
+        skip_unmet: whether a source of which no output meets what is asked for has an empty prediction with a
+        `problem`, and the others are answered; UserError else, in `stream` once those before it are.
+        """
         ...
 
     def stream(
@@ -114,6 +131,7 @@ class Predictor(Protocol):
         *,
         attention: bool = False,
         constraints: Constraints = None,
+        skip_unmet: bool = False,
     ) -> Iterator[Prediction]:
         """As `predict`, in input order, while later sources are still being read; memory stays bounded."""
         ...

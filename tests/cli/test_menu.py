@@ -75,6 +75,7 @@ def test_a_file_has_a_constraint_for_each_line(model: Path, tmp_path: Path, wait
     ("options", "message"),
     [
         (("--require", "ab", "--ban", "b"), "it requires what it bans"),
+        (("--prefix", "ab", "--ban", "b"), "its prefix holds what it bans"),
         (("--require", "abcd", "--max-length", 4), "a phrase of 4 tokens in outputs of at most 4"),
         (("--n-best", 0), "n_best"),
         (("--temperature", 0.5, "--seed", 3), "--temperature, --seed: only samples know that"),
@@ -90,6 +91,26 @@ def test_options_that_contradict_or_do_nothing(
     assert ran.status == 2
     assert ran.out == ""
     assert message in ran.err
+
+
+def test_lines_that_nothing_meets_end_the_answers_or_are_left_out(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "constraints.jsonl"
+    target = load(model).target
+    words = json.dumps({"banned": target.pieces(range(4, target.size))})
+    file.write_text(f"{{}}\n{words}\n{{}}\n", encoding="utf-8")
+    options = ("predict", model, "--no-repeat-ngram", 1, "--min-length", 4)
+    lines = [suguk(*options, given=text + "\n").lines[0] for text in ("abc", "cde")]
+    command, given = (*options, "--constraints", file), "abc\nbcd\ncde\n"
+    for waiting in ((), ("--line-buffered",)):
+        ran = suguk(*command, *waiting, given=given)
+        assert (ran.status, ran.lines) == (2, lines[:1])
+        assert "standard input:2: no output meets all that is asked for: 'bcd'" in ran.err
+        assert "--skip-bad" in ran.err
+        ran = suguk(*command, *waiting, "--skip-bad", given=given)
+        assert (ran.status, ran.lines) == (0, [lines[0], "", lines[1]])
+        assert "standard input:2: left out: no output meets" in ran.err
+    told = [json.loads(line) for line in suguk(*command, "--skip-bad", "--jsonl", given=given).lines]
+    assert ["problem" in one for one in told] == [False, True, False]
 
 
 def test_constraints_that_cannot_be_met_are_listed_before_anything_is_decoded(

@@ -45,6 +45,7 @@ class Dictionary:
         *,
         attention: bool = False,
         constraints: Constraints = None,
+        skip_unmet: bool = False,
     ) -> list[Prediction]:
         return list(self.stream(sources, options, attention=attention, constraints=constraints))
 
@@ -55,6 +56,7 @@ class Dictionary:
         *,
         attention: bool = False,
         constraints: Constraints = None,
+        skip_unmet: bool = False,
     ) -> Iterator[Prediction]:
         assert not attention
         assert constraints is None

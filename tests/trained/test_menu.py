@@ -73,10 +73,38 @@ def test_an_output_may_have_to_be_longer_than_ten_times_the_source(model: Traine
     assert len(model.predict([""], asked(model, min_length=150, max_length=200))[0].token_scores) >= 150
 
 
-def test_the_source_that_nothing_meets_is_counted(model: TrainedModel) -> None:
-    options = asked(model, no_repeat_ngram=1, min_length=90, max_length=100)
-    with pytest.raises(UserError, match="source 1: no output meets"):
-        model.predict(["on", "the cat"], options)
+@pytest.fixture
+def unmet(model: TrainedModel) -> tuple[PredictConfig, list[Constraint]]:
+    """Options and constraints of three sources; the second may write no word, and has to write three."""
+    words = tuple(model.target.pieces(range(4, model.target.size)))
+    options = asked(model, no_repeat_ngram=1, min_length=4, max_length=20)
+    return options, [Constraint(), Constraint(banned=words), Constraint()]
+
+
+def test_sources_before_the_one_that_nothing_meets_are_answered(
+    model: TrainedModel, unmet: tuple[PredictConfig, list[Constraint]]
+) -> None:
+    lines = ["on", "the cat", "a"]
+    answers = model.stream(lines, unmet[0], constraints=unmet[1])
+    same(next(answers), model.predict(["on"], unmet[0])[0])
+    with pytest.raises(UserError, match="source 2: no output meets"):
+        next(answers)
+    with pytest.raises(UserError, match="source 2: no output meets"):
+        model.predict(lines, unmet[0], constraints=unmet[1])
+
+
+def test_a_source_that_nothing_meets_can_be_skipped(
+    model: TrainedModel, unmet: tuple[PredictConfig, list[Constraint]]
+) -> None:
+    lines = ["on", "the cat", "a"]
+    for found in (
+        model.predict(lines, unmet[0], constraints=unmet[1], skip_unmet=True),
+        list(model.stream(lines, unmet[0], constraints=unmet[1], skip_unmet=True)),
+    ):
+        assert [bool(one.problem) for one in found] == [False, True, False]
+        assert (found[1].source, found[1].output, found[1].n_best) == ("the cat", "", ())
+        for at in (0, 2):
+            same(found[at], model.predict([lines[at]], unmet[0])[0])
 
 
 def test_what_is_no_list_of_texts(model: Any) -> None:

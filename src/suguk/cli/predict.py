@@ -34,7 +34,8 @@ SkipBad = Annotated[
     bool,
     typer.Option(
         "--skip-bad",
-        help="Answer a line that is not UTF-8 or too long with an empty one, and name it, instead of stopping there.",
+        help="Answer a line that is not UTF-8, is too long or has no output that meets all that is asked for with an "
+        "empty one, and name it, instead of stopping there.",
     ),
 ]
 LineBuffered = Annotated[
@@ -102,7 +103,8 @@ def predict(
     Lines are UTF-8; an empty line is answered too, so that line numbers stay the same. A line break or a
     tab inside an output is written as one space (--jsonl keeps it). Scores are log probabilities over the
     length penalty. With --n-best a source has fewer lines than N where the beam holds fewer different outputs.
-    A line that is not UTF-8, or longer than 20,000 characters, ends the answers (--skip-bad: does not).
+    A line that is not UTF-8, longer than 20,000 characters, or of which no output meets all that is asked for,
+    ends the answers (--skip-bad: does not).
 
     \b
     Examples:
@@ -171,7 +173,7 @@ def _answer(
         _make(how.pictures)
 
     def answers(sources: Iterable[str], asked: "Constraints") -> "Iterator[Prediction]":
-        return loaded.stream(sources, options, attention=attention, constraints=asked)
+        return loaded.stream(sources, options, attention=attention, constraints=asked, skip_unmet=True)
 
     def one_by_one(lines: Iterable[str]) -> "Iterator[Prediction]":
         """As `answers` of all lines, each answered before the next one is waited for."""
@@ -192,8 +194,8 @@ def _answer(
 
             found = map_lines(model, lines, options, how.workers, attention=attention)
         for number, prediction in enumerate(found, start=1):
-            if number in lines.bad:
-                _leave_out(number, lines, jsonl=how.jsonl)
+            if problem := lines.bad.pop(number, "") or prediction.problem:
+                _leave_out(f"{lines.name}:{number}", number, problem, how)
                 continue
             _write(number, prediction, jsonl=how.jsonl, ranked=how.ranked)
             if how.pictures is not None:
@@ -257,12 +259,13 @@ def _make(pictures: Path) -> None:
         ) from None
 
 
-def _leave_out(number: int, lines: streams.Lines, *, jsonl: bool) -> None:
-    """What stands in the place of the answer to a line that cannot be used."""
-    told = lines.bad.pop(number)
-    say(f"{lines.name}:{number}: left out: {told}")
-    if jsonl:
-        streams.write_json({"line": number, "problem": told})
+def _leave_out(where: str, number: int, problem: str, how: _Lines) -> None:
+    """What stands in the place of an answer, with --skip-bad; UserError without."""
+    if not how.skip_bad:
+        raise UserError(problem, where=where, hint="ask for less, or leave the line out: --skip-bad")
+    say(f"{where}: left out: {problem}")
+    if how.jsonl:
+        streams.write_json({"line": number, "problem": problem})
     else:
         streams.write_line("")
 

@@ -106,7 +106,7 @@ def answers(
 def map_lines(
     model: str, lines: Iterable[str], options: PredictConfig, workers: int, *, attention: bool = False
 ) -> Generator[Prediction, None, None]:
-    """A prediction for each line, in their order, by so many processes.
+    """A prediction for each line, in their order, by so many processes; what no output meets has a `problem`.
 
     `lines` is read no further than a few hundred lines a process ahead of the answers, and answers come by chunks of
     lines. UserError: see `answers`, and what the model refuses.
@@ -142,7 +142,7 @@ class LineWork:
 
         def predict(task: tuple[int, list[str]]) -> list[Prediction]:
             try:
-                return model.predict(task[1], self.options, attention=self.attention)
+                return model.predict(task[1], self.options, attention=self.attention, skip_unmet=True)
             except Exception as fault:
                 fault.add_note(self.name(task))
                 raise
