@@ -30,6 +30,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "cho2014": {},
     "sutskever2014": {"layers": 2},
     "chars": {},
+    "tiny": {},
+    "medium": {},
     "luong2015": {"cell": "rnn", "bridge": "linear", "attention": "location", "bidirectional": True},
 }
 
@@ -66,14 +68,13 @@ MODELS["composed-coverage"] = {
     "coverage": True,
     "attend": "before",
 }
-COPYING = {"copying": True, "attention": "general", "bridge": "linear"}
 
 
 def drawn(name: str) -> TrainedModel:
     """With weights that make outputs end, and differ."""
-    more = COPYING if name == "copying" else MODELS[name]
+    more = {} if name == "code" else MODELS[name]
     sizes: dict[str, Any] = {"hidden": 8, "embedding": 6, "readout_size": 7, **more}
-    recipe = "small" if name.startswith("composed") or name == "copying" else name
+    recipe = "small" if name.startswith("composed") else name
     plain = config.load(recipe, {"predict": {"beam": 4, "max_length": 9}})
     if plain.model.readout_rank is not None:
         sizes.setdefault("readout_rank", 5)

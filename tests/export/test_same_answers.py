@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from suguk.config import PredictConfig
 from suguk.export.graph import traced
 from suguk.export.write import finished, with_metadata
 from suguk.predictor import Constraint, Prediction, Predictor
@@ -45,6 +46,13 @@ MENU: tuple[dict[str, Any], ...] = (
 )
 
 
+def options_of(model: TrainedModel | TrainedEnsemble, given: dict[str, Any]) -> tuple[PredictConfig, Any]:
+    """Search settings and constraints of a line of the menu."""
+    settings = {key: value for key, value in given.items() if key != "constraints"}
+    base = model.config.predict
+    return type(base).model_validate(base.model_dump() | settings), given.get("constraints")
+
+
 def same(found: Prediction, wanted: Prediction, within: float = 1e-4) -> None:
     assert (found.source, found.tokens, found.finished) == (wanted.source, wanted.tokens, wanted.finished)
     assert found.score == pytest.approx(wanted.score, abs=within)
@@ -56,7 +64,7 @@ def test_every_choice_is_exported() -> None:
     """By one of the models below."""
     chosen = {
         (key, value)
-        for name in (*MODELS, "copying")
+        for name in (*MODELS, "code")
         for key, value in drawn(name).config.model.model_dump().items()
         if isinstance(value, str | bool)
     }
@@ -96,11 +104,9 @@ def in_single_precision(
         for found, wanted in zip(*both, strict=True):
             same(found, wanted)
     for given in MENU:
-        asked: Any = given.get("constraints")
-        given = {key: value for key, value in given.items() if key != "constraints"}
-        if given.get("coverage_penalty") and not trained.attends:
+        options, asked = options_of(trained, given)
+        if options.coverage_penalty and not trained.attends:
             continue
-        options = type(base).model_validate(base.model_dump() | given)
         both = [model.predict(lines, options, constraints=asked) for model in (exported, trained)]
         for found, wanted in zip(*both, strict=True):
             same(found, wanted)
@@ -122,15 +128,25 @@ def in_single_precision(
 
 
 def in_eight_bits(trained: TrainedModel, exported: OnnxModel, lines: list[str] = LINES) -> None:
-    """A row's neighbours do not matter, and scores are near those of PyTorch."""
+    """A row's neighbours do not matter, search and forced decoding agree, and scores are near those of PyTorch."""
     together = exported.predict(lines)
     for line, prediction in zip(lines, together, strict=True):
         same(exported.predict([line])[0], prediction, 1e-5)
     for found, wanted in zip(exported.predict(lines[::-1])[::-1], together, strict=True):
         same(found, wanted, 1e-5)
-    options = trained.config.predict.model_copy(update={"sample": True, "top_p": 0.9, "n_best": 4})
-    for line, prediction in zip(lines, exported.predict(lines, options), strict=True):
-        same(exported.predict([line], options)[0], prediction, 1e-5)
+    for given in MENU:
+        options, asked = options_of(trained, given)
+        if options.coverage_penalty and not trained.attends:
+            continue
+        found = exported.predict(lines, options, constraints=asked)
+        for at, (line, prediction) in enumerate(zip(lines, found, strict=True)):
+            alone = asked[at : at + 1] if isinstance(asked, list) else asked
+            same(exported.predict([line], options, constraints=alone)[0], prediction, 1e-5)
+        scored = [one for one in found if one.finished and "<unk>" not in one.tokens]
+        told = exported.score([one.source for one in scored], [one.output for one in scored])
+        for one, other in zip(scored, told, strict=True):
+            assert other.tokens[:-1] == one.tokens
+            assert other.token_scores == pytest.approx(one.token_scores, abs=1e-5)
     scores, before = exported.score(lines, lines[::-1]), trained.score(lines, lines[::-1])
     for one, source, target in zip(scores, lines, lines[::-1], strict=True):
         assert exported.score([source], [target])[0].token_scores == pytest.approx(one.token_scores, abs=1e-5)
@@ -142,11 +158,11 @@ def in_eight_bits(trained: TrainedModel, exported: OnnxModel, lines: list[str] =
 def test_a_model_that_copies(pairs: Pairs) -> None:
     """Words that no vocabulary has come through, the same ones in both."""
     lines = ["a zebra c", *LINES[1:3], "the zebra sat by zebra and quux .", *LINES[4:7], "zebra"]
-    trained, exported = pairs("copying", single=True)
+    trained, exported = pairs("code", single=True)
     in_single_precision(trained, exported, lines)
     outputs = [prediction.output for prediction in exported.predict(lines)]
     assert any("zebra" in output for output in outputs)
-    in_eight_bits(*pairs("copying", single=False), lines)
+    in_eight_bits(*pairs("code", single=False), lines)
 
 
 def test_an_unknown_word_is_replaced_in_both(pairs: Pairs) -> None:
