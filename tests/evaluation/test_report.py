@@ -47,7 +47,9 @@ class Dictionary:
         constraints: Constraints = None,
         skip_unmet: bool = False,
     ) -> list[Prediction]:
-        return list(self.stream(sources, options, attention=attention, constraints=constraints))
+        return list(
+            self.stream(sources, options, attention=attention, constraints=constraints, skip_unmet=skip_unmet)
+        )
 
     def stream(
         self,
@@ -59,6 +61,7 @@ class Dictionary:
         skip_unmet: bool = False,
     ) -> Iterator[Prediction]:
         assert not attention
+        assert not skip_unmet
         assert constraints is None
         self.asked.append(options)
         for source in sources:

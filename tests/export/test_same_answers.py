@@ -138,15 +138,15 @@ def in_eight_bits(trained: TrainedModel, exported: OnnxModel, lines: list[str] =
         options, asked = options_of(trained, given)
         if options.coverage_penalty and not trained.attends:
             continue
-        found = exported.predict(lines, options, constraints=asked)
-        for at, (line, prediction) in enumerate(zip(lines, found, strict=True)):
+        several = exported.predict(lines, options, constraints=asked)
+        for at, (line, prediction) in enumerate(zip(lines, several, strict=True)):
             alone = asked[at : at + 1] if isinstance(asked, list) else asked
             same(exported.predict([line], options, constraints=alone)[0], prediction, 1e-5)
-        scored = [one for one in found if one.finished and "<unk>" not in one.tokens]
+        scored = [one for one in several if one.finished and "<unk>" not in one.tokens]
         told = exported.score([one.source for one in scored], [one.output for one in scored])
-        for one, other in zip(scored, told, strict=True):
-            assert other.tokens[:-1] == one.tokens
-            assert other.token_scores == pytest.approx(one.token_scores, abs=1e-5)
+        for forced, searched in zip(told, scored, strict=True):
+            assert forced.tokens[:-1] == searched.tokens
+            assert forced.token_scores == pytest.approx(searched.token_scores, abs=1e-5)
     scores, before = exported.score(lines, lines[::-1]), trained.score(lines, lines[::-1])
     for one, source, target in zip(scores, lines, lines[::-1], strict=True):
         assert exported.score([source], [target])[0].token_scores == pytest.approx(one.token_scores, abs=1e-5)

@@ -69,11 +69,39 @@ def test_fast_is_reference(
     lengths = LENGTHS[steps]
     drawing = drawn(kind, lengths, dtype)
     for mask in (mask_of(lengths), None):
-        same(
-            results(fast.sequence, kind, mask, drawing, reverse),
-            results(reference.sequence, kind, mask, drawing, reverse),
-            tolerance,
-        )
+        wanted = results(reference.sequence, kind, mask, drawing, reverse)
+        for run in (fast.sequence, fast.recomputed):
+            same(results(run, kind, mask, drawing, reverse), wanted, tolerance)
+
+
+def test_recomputed_keeps_nothing_but_what_it_is_given() -> None:
+    inputs, state, weights = drawn("lstm", LENGTHS[64], torch.float32)
+    given = {part.data_ptr() for part in (inputs, *state, *weights)}
+    kept = list[Tensor]()
+
+    def keep(part: Tensor) -> Tensor:
+        kept.append(part)
+        return part
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, keep):
+        fast.recomputed("lstm", inputs, mask_of(LENGTHS[64]), state, weights)
+        assert {part.data_ptr() for part in kept} == given
+        fast.sequence("lstm", inputs, mask_of(LENGTHS[64]), state, weights)
+    assert not {part.data_ptr() for part in kept} <= given
+
+
+def test_recomputed_without_some_gradients() -> None:
+    """Of frozen weights, of an input that is not trained, and of outputs that nobody uses."""
+    inputs, state, weights = drawn("lstm", [5, 3], torch.float64)
+    weights = weights._replace(hh=weights.hh.detach())
+    both = list[Numbers]()
+    for run in (fast.sequence, fast.recomputed):
+        outputs, _ = run("lstm", inputs.detach(), mask_of([5, 3]), state, weights)
+        both.append(torch.autograd.grad(outputs.square().sum(), [*state, weights.ih, weights.bias_ih]))
+    same(both[1], both[0], 1e-12)
+    with torch.no_grad():
+        outputs, _ = fast.recomputed("lstm", inputs, None, state, weights)
+    assert not outputs.requires_grad
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -131,6 +131,19 @@ def test_the_same_graph_twice() -> None:
     close(torch.autograd.grad(2 * outputs.sum(), [weight]), tuple(2 * part for part in first), 1e-12)
 
 
+def test_what_a_loop_noted_is_given_up_with_its_graph() -> None:
+    """Not only when all of the loss's graph is: an encoder's turn comes after it."""
+    weight = torch.randn(3, 2, requires_grad=True)
+    x = torch.randn(4, 1, 2, requires_grad=True)
+    with steps.Steps(2, x.device) as loop:
+        outputs = [steps.linear(x, weight) for _ in range(2)]
+    (shared,) = (shared for _, shared in loop._shared.values())
+    assert not len(shared.inputs)
+    torch.autograd.backward(torch.stack(outputs).sum())
+    assert not len(shared.grads)
+    assert not len(shared.inputs)
+
+
 def test_walks_through_different_parts_of_a_graph() -> None:
     weight, xs = drawn(OUT, IN), [drawn(B, 1, IN) for _ in range(T)]
     with Steps(T, weight.device):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import suguk
 from suguk.errors import ConfigError, DataError, ModelError, UserError
@@ -378,3 +379,10 @@ def test_the_loss_of_a_batch_is_divided_by_tokens_or_by_sentences(data: Path, tm
     name = "head.bias"
     ratio = (by_sentence[name] - start[name]).norm() / (by_token[name] - start[name]).norm()
     assert 2 < ratio < 10
+
+
+def test_sequences_may_be_computed_a_second_time(run: Path, data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "again", **{"train.recompute": True})
+    both = [load_file(path / "model.safetensors") for path in (run, tmp_path / "again")]
+    for name, weights in both[0].items():
+        torch.testing.assert_close(both[1][name], weights, rtol=0, atol=1e-3)

@@ -103,8 +103,7 @@ def predict(
     Lines are UTF-8; an empty line is answered too, so that line numbers stay the same. A line break or a
     tab inside an output is written as one space (--jsonl keeps it). Scores are log probabilities over the
     length penalty. With --n-best a source has fewer lines than N where the beam holds fewer different outputs.
-    A line that is not UTF-8, longer than 20,000 characters, or of which no output meets all that is asked for,
-    ends the answers (--skip-bad: does not).
+    A line that cannot be answered ends the answers; --skip-bad goes on.
 
     \b
     Examples:

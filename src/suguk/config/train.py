@@ -92,6 +92,11 @@ class TrainConfig(Section):
         "processor or the GPU computes in it",
     )
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda or cuda:N")
+    recompute: bool = Field(
+        False,
+        description="compute whole sequences of cells a second time for the pass back (Chen et al. 2016): less memory "
+        "and a little slower; no effect with zoneout and layer norm",
+    )
     cuda_graphs: bool = Field(
         False,
         description="on a GPU, record loops of the decoder and replay each as one launch; batches are padded to "

@@ -7,11 +7,13 @@ true end. Here a row's outputs are read at its true end; an LSTM's c, which the 
 step, is carried through the padding by one extra input column that opens the forget gate and closes the input gate.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from suguk.kernels import steps
@@ -54,6 +56,62 @@ def sequence(
     last = (outputs[rows, end], *last[1:])
     outputs = outputs * mask.unsqueeze(-1)
     return (outputs if order is None else _reorder(outputs, order)), last
+
+
+def recomputed(
+    kind: str,
+    inputs: Tensor,
+    mask: Tensor | None,
+    state: CellState,
+    weights: Weights,
+    *,
+    reverse: bool = False,
+) -> tuple[Tensor, CellState]:
+    """As `reference.sequence`, but the pass back computes it a second time (Chen et al. 2016, "Training Deep Nets with
+    Sublinear Memory Cost"), so that what a sequence keeps for it is there for one sequence at a time."""
+    if not torch.is_grad_enabled():
+        return sequence(kind, inputs, mask, state, weights, reverse=reverse)
+    outputs, *last = _Recomputed.apply(kind, mask, reverse, inputs, *state, *weights)  # type: ignore[no-untyped-call]
+    return outputs, tuple(last)
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, kind: str, mask: Tensor | None, reverse: bool, *given: Tensor
+    ) -> tuple[Tensor, ...]:
+        device = given[0].device.type
+        ctx.how, ctx.device = (kind, mask, reverse), device
+        ctx.cast, ctx.dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+        ctx.save_for_backward(*given)
+        # What autocast narrows and keeps here has no gradient, and is nobody else's.
+        with torch.autocast(device, ctx.dtype, enabled=ctx.cast, cache_enabled=False):
+            return _parts(given, *ctx.how)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        needed = ctx.needs_input_grad[3:]
+        given = [
+            part.detach().requires_grad_(need) for part, need in zip(ctx.saved_tensors, needed, strict=True)
+        ]
+        with torch.enable_grad():
+            with torch.autocast(ctx.device, ctx.dtype, enabled=ctx.cast):
+                found = _parts(given, *ctx.how)
+            # One number: to be given gradients, PyTorch imports 25 MB of symbolic algebra.
+            number = sum((part * grad).sum() for part, grad in zip(found, grads, strict=True))
+        wanted = [part for part in given if part.requires_grad]
+        back = iter(torch.autograd.grad(number, wanted, allow_unused=True))  # type: ignore[arg-type]
+        return None, None, None, *(next(back) if need else None for need in needed)
+
+
+def _parts(given: Sequence[Tensor], kind: str, mask: Tensor | None, reverse: bool) -> tuple[Tensor, ...]:
+    """Outputs and last state of inputs, first state and weights, side by side."""
+    count = len(given) - len(Weights._fields)
+    outputs, last = sequence(
+        kind, given[0], mask, tuple(given[1:count]), Weights(*given[count:]), reverse=reverse
+    )
+    return outputs, *last
 
 
 def stepwise(

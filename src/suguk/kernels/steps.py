@@ -47,7 +47,7 @@ class Steps:
     ) -> None:
         _current.reset(self._token)
         for _, shared in self._shared.values():
-            shared.gate = None  # else graph and matrix would hold each other
+            shared.close()
 
     def shared(self, use: str, key: Tensor, make: Callable[[], tuple[Tensor, Tensor | None]]) -> "Shared":
         """What is made of `key` for this use, at the first step: a matrix [O, I] or [B, O, I], and a bias."""
@@ -72,12 +72,14 @@ class Shared:
         dtype = dtype or matrix.dtype
         self.matrix = matrix.detach().to(dtype)
         self.bias = None if bias is None else bias.detach().to(dtype)
+        self.rows = matrix.dim() == 3  # a matrix for each row
         self.steps, self.used = steps, 0
         self.inputs = self.grads = torch.empty(0)
         self.walk, self.walked = -1, set[int]()  # a walk back through the graph, and the steps it has come by
         self.gate: Tensor | None = None
         parts = [part for part in (matrix, bias) if part is not None]
-        if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+        self.trained = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+        if self.trained:
             self.gate = _Gate.apply(self, *parts)  # type: ignore[no-untyped-call]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -87,38 +89,45 @@ class Shared:
         result: Tensor = _Multiply.apply(x, self.gate, self)  # type: ignore[no-untyped-call]
         return result
 
+    def close(self) -> None:
+        """The loop has ended: what its way back needs is the graph's alone, which gives it up when it was used."""
+        self.gate = None
+        self.inputs = self.matrix = torch.empty(0)
+
     def keep(self, x: Tensor) -> tuple[int, Tensor]:
         """Copy x into the buffer of inputs; the number of the step and the copy."""
         if self.used == 0:
             self.inputs = x.new_empty(self.steps, *x.shape, dtype=self.matrix.dtype)
         step = self.used
         self.used += 1
-        self.inputs[step].copy_(x)
-        return step, self.inputs[step]
+        kept = self.inputs.data[step]  # `data`: writing the next one does not count as a change of this one
+        return step, kept.copy_(x)
 
     def product(self, x: Tensor) -> Tensor:
-        if self.matrix.dim() == 3:
+        if self.rows:
             return torch.bmm(x, self.matrix.transpose(1, 2))
         return F.linear(x, self.matrix, self.bias)
 
-    def back(self, step: int, dy: Tensor) -> Tensor:
-        """Note dy of a step; dx."""
-        if not len(self.grads):
-            self.grads = dy.new_empty(self.steps, *dy.shape, dtype=self.matrix.dtype)
-        walk = torch._C._current_graph_task_id()
-        if walk != self.walk:
-            self.walk, self.walked = walk, set()
-        self.walked.add(step)
-        kept = self.grads[step]
-        kept.copy_(dy)
-        return torch.matmul(kept, self.matrix)
+    def back(self, step: int, dy: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
+        """Note dy of a step, whose input was x; dx."""
+        dy = dy.to(matrix.dtype)
+        if self.trained:
+            walk = torch._C._current_graph_task_id()
+            if walk != self.walk:
+                self.walk, self.walked = walk, set()
+                self.inputs = x.as_strided((self.steps, *x.shape), (x.numel(), *x.stride()), 0)
+                self.grads = dy.new_empty(self.steps, *dy.shape)
+            self.walked.add(step)
+            dy = self.grads[step].copy_(dy)
+        return torch.matmul(dy, matrix)
 
     def gradients(self) -> tuple[Tensor, ...]:
-        """dW = Σ_t dy_t x_tᵀ, and that of the bias."""
+        """dW = Σ_t dy_t x_tᵀ, and that of the bias. What they are made of is given up."""
         x, dy = self.inputs[: self.used], self.grads[: self.used]
+        self.inputs = self.grads = torch.empty(0)
         for step in set(range(self.used)) - self.walked:  # nobody used their outputs
             dy[step].zero_()
-        if self.matrix.dim() == 3:  # [T, B, Q, O] → [B, O, T·Q]
+        if self.rows:  # [T, B, Q, O] → [B, O, T·Q]
             # In float32 or wider: small products, of another shape in nearly every batch, and in bfloat16 on a CPU
             # code is made and kept for every shape.
             left, right = wide(dy.permute(1, 3, 0, 2).flatten(2)), wide(x.transpose(0, 1).flatten(1, 2))
@@ -152,13 +161,14 @@ class _Multiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, _gate: Tensor | None, shared: Shared) -> Tensor:
         ctx.step, kept = shared.keep(x)
+        ctx.save_for_backward(kept, shared.matrix)
         ctx.shared, ctx.dtype = shared, x.dtype
         return shared.product(kept)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.shared.back(ctx.step, dy).to(ctx.dtype), None, None
+        return ctx.shared.back(ctx.step, dy, *ctx.saved_tensors).to(ctx.dtype), None, None
 
 
 def _now() -> Steps | None:

@@ -43,6 +43,9 @@ class Cell(nn.Module):
     def __init__(self, *, kind: str, inputs: int, hidden: int, habits: Habits = PLAIN) -> None:
         super().__init__()
         gates = GATES[kind] * hidden
+        self.recompute = (
+            False  # in training, whole sequences a second time for the pass back: `train.recompute`
+        )
         self.kind, self.hidden, self.habits = kind, hidden, habits
         self.weight_ih = nn.Parameter(torch.empty(gates, inputs))
         self.weight_hh = nn.Parameter(torch.empty(gates, hidden))
@@ -123,7 +126,8 @@ class Cell(nn.Module):
     ) -> tuple[Tensor, CellState]:
         """All steps at once: see `kernels.reference.sequence`. inputs: [B, T, I] → [B, T, H], last state."""
         if self.fused:
-            return fast.sequence(self.kind, inputs, mask, state, self.weights, reverse=reverse)
+            run = fast.recomputed if self.recompute and self.training else fast.sequence
+            return run(self.kind, inputs, mask, state, self.weights, reverse=reverse)
         projected, rest = self.project(inputs)
         return fast.stepwise(
             lambda known, before: self(None, before, Given(known, rest))[1],

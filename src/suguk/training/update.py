@@ -13,6 +13,7 @@ from torch import Tensor
 from suguk.config import TrainConfig
 from suguk.errors import UserError
 from suguk.model import Loss, Seq2Seq
+from suguk.model.cells import Cell
 from suguk.model.replay import Replay
 from suguk.training.freeze import freeze
 from suguk.training.memory import keep_freed_memory
@@ -29,6 +30,9 @@ class Updater:
         self.dtype = precision(config.precision, device)
         keep_freed_memory()
         self.parameters = freeze(model, config.freeze)
+        for module in model.modules():
+            if isinstance(module, Cell):
+                module.recompute = config.recompute
         if config.cuda_graphs and device.type == "cuda":
             model.decoder.replay = Replay(model.decoder)
         self.optimizer = Optimizer(config, self.parameters)
