@@ -111,19 +111,16 @@ def test_lines_that_nothing_meets_end_the_answers_or_are_left_out(model: Path, t
         assert "standard input:2: left out: no output meets" in ran.err
     told = [json.loads(line) for line in suguk(*command, "--skip-bad", "--jsonl", given=given).lines]
     assert ["problem" in one for one in told] == [False, True, False]
-    nothing = (
-        "--no-repeat-ngram",
-        1,
-        "--min-length",
-        60,
-        "--max-length",
-        70,
-        "--workers",
-        1,
-    )  # more words than there are
-    assert "standard input:1: no output meets" in suguk("predict", model, *nothing, given=given).err
-    ran = suguk("predict", model, *nothing, "--skip-bad", given=given)
-    assert (ran.status, ran.lines) == (0, ["", "", ""])
+
+
+def test_workers_leave_out_lines_that_nothing_meets(model: Path) -> None:
+    words = ("--no-repeat-ngram", 1, "--min-length", 60, "--max-length", 70)  # more than there are
+    command = ("predict", model, *words, "--workers", 1)
+    ran = suguk(*command, given="abc\nbcd\n")
+    assert (ran.status, ran.lines) == (2, [])
+    assert "standard input:1: no output meets" in ran.err
+    ran = suguk(*command, "--skip-bad", given="abc\nbcd\n")
+    assert (ran.status, ran.lines) == (0, ["", ""])
 
 
 def test_constraints_that_cannot_be_met_are_listed_before_anything_is_decoded(

@@ -31,9 +31,10 @@ def test_sequences(kind: str, steps: int, reverse: bool) -> None:
     for mask in (mask_of(LENGTHS[steps]), None):
         wanted = results(reference.sequence, kind, mask, (inputs, state, weights), reverse)
         on_gpu = None if mask is None else mask.to(GPU)
-        found = results(fast.sequence, kind, on_gpu, moved, reverse)
-        for a, b in zip(found, wanted, strict=True):
-            torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-9)
+        for run in (fast.sequence, fast.recomputed):
+            found = results(run, kind, on_gpu, moved, reverse)
+            for a, b in zip(found, wanted, strict=True):
+                torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-9)
 
 
 @every

@@ -90,6 +90,21 @@ def test_recomputed_keeps_nothing_but_what_it_is_given() -> None:
     assert not {part.data_ptr() for part in kept} <= given
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_recomputed_under_autocast(kind: str) -> None:
+    """With a second use of the same weights: what the first one narrows without a gradient must not come to it."""
+    inputs, state, weights = drawn(kind, LENGTHS[7], torch.float32)
+    both = list[Numbers]()
+    for run in (fast.sequence, fast.recomputed):
+        with torch.autocast("cpu", torch.bfloat16):
+            first, _ = run(kind, inputs, mask_of(LENGTHS[7]), state, weights)
+            second, _ = fast.sequence(kind, inputs, mask_of(LENGTHS[7]), state, weights)
+        total = first.float().square().sum() + second.float().square().sum()
+        both.append((first, *torch.autograd.grad(total, [inputs, *state, *weights])))
+    assert both[1][0].dtype == both[0][0].dtype
+    same(tuple(part.float() for part in both[1]), tuple(part.float() for part in both[0]), 0.02)
+
+
 def test_recomputed_without_some_gradients() -> None:
     """Of frozen weights, of an input that is not trained, and of outputs that nobody uses."""
     inputs, state, weights = drawn("lstm", [5, 3], torch.float64)

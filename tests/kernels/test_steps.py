@@ -131,8 +131,8 @@ def test_the_same_graph_twice() -> None:
     close(torch.autograd.grad(2 * outputs.sum(), [weight]), tuple(2 * part for part in first), 1e-12)
 
 
-def test_what_a_loop_noted_is_given_up_with_its_graph() -> None:
-    """Not only when all of the loss's graph is: an encoder's turn comes after it."""
+def test_a_loop_walked_back_holds_nothing() -> None:
+    """Though the graph that it is part of is still there: an encoder's turn comes after it."""
     weight = torch.randn(3, 2, requires_grad=True)
     x = torch.randn(4, 1, 2, requires_grad=True)
     with steps.Steps(2, x.device) as loop:

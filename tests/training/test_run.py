@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 import suguk
 from suguk.errors import ConfigError, DataError, ModelError, UserError
+from suguk.kernels import fast
 from suguk.training import batches
 from suguk.training.validate import Example, Validation, Validator
 from tests.training.tiny_task import LETTERS, TINY, records
@@ -381,8 +383,19 @@ def test_the_loss_of_a_batch_is_divided_by_tokens_or_by_sentences(data: Path, tm
     assert 2 < ratio < 10
 
 
-def test_sequences_may_be_computed_a_second_time(run: Path, data: Path, tmp_path: Path) -> None:
+def test_sequences_may_be_computed_a_second_time(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Counter[str]()
+
+    def counted(kind: str, *given: Any, **how: Any) -> Any:
+        done[kind] += 1
+        return recomputed(kind, *given, **how)
+
+    recomputed = fast.recomputed
+    monkeypatch.setattr(fast, "recomputed", counted)
     train(data, tmp_path / "again", **{"train.recompute": True})
+    assert done["lstm"]
     both = [load_file(path / "model.safetensors") for path in (run, tmp_path / "again")]
     for name, weights in both[0].items():
         torch.testing.assert_close(both[1][name], weights, rtol=0, atol=1e-3)

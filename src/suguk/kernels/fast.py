@@ -67,8 +67,10 @@ def recomputed(
     *,
     reverse: bool = False,
 ) -> tuple[Tensor, CellState]:
-    """As `reference.sequence`, but the pass back computes it a second time (Chen et al. 2016, "Training Deep Nets with
-    Sublinear Memory Cost"), so that what a sequence keeps for it is there for one sequence at a time."""
+    """As `reference.sequence`. The pass back computes it a second time: nothing is kept for it but what is given here.
+
+    Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
+    """
     if not torch.is_grad_enabled():
         return sequence(kind, inputs, mask, state, weights, reverse=reverse)
     outputs, *last = _Recomputed.apply(kind, mask, reverse, inputs, *state, *weights)  # type: ignore[no-untyped-call]
@@ -84,9 +86,7 @@ class _Recomputed(torch.autograd.Function):
         ctx.how, ctx.device = (kind, mask, reverse), device
         ctx.cast, ctx.dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         ctx.save_for_backward(*given)
-        # What autocast narrows and keeps here has no gradient, and is nobody else's.
-        with torch.autocast(device, ctx.dtype, enabled=ctx.cast, cache_enabled=False):
-            return _parts(given, *ctx.how)
+        return _parts(given, *ctx.how)
 
     @staticmethod
     @once_differentiable

@@ -43,9 +43,7 @@ class Cell(nn.Module):
     def __init__(self, *, kind: str, inputs: int, hidden: int, habits: Habits = PLAIN) -> None:
         super().__init__()
         gates = GATES[kind] * hidden
-        self.recompute = (
-            False  # in training, whole sequences a second time for the pass back: `train.recompute`
-        )
+        self.recompute = False  # `train.recompute`: see `kernels.fast.recomputed`
         self.kind, self.hidden, self.habits = kind, hidden, habits
         self.weight_ih = nn.Parameter(torch.empty(gates, inputs))
         self.weight_hh = nn.Parameter(torch.empty(gates, hidden))
