@@ -140,7 +140,7 @@ def test_a_loop_walked_back_holds_nothing() -> None:
     (shared,) = (shared for _, shared in loop._shared.values())
     assert not len(shared.inputs)
     torch.autograd.backward(torch.stack(outputs).sum())
-    assert not len(shared.grads)
+    assert not shared.grads
     assert not len(shared.inputs)
 
 

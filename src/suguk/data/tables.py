@@ -50,13 +50,16 @@ def tsv(name: str, problems: list[Problem], header: bool | None, wanted: Wanted)
 def comma_separated(name: str, problems: list[Problem], header: bool | None, wanted: Wanted) -> Table:
     """Quoted as usual; a quoted cell may hold commas and line breaks."""
     lines = read_lines(name, problems)
-    found = list(_csv_rows(name, lines.texts, lines.bad, problems))
-    filled = [cells for _, cells in found if cells]
-    columns = recognise(filled[:LOOK] or [[]], header, wanted)
+    met: list[Problem] = []
+    filled = (cells for _, cells in _csv_rows(name, lines.texts, lines.bad, met) if cells)
+    first = [row for row, _ in zip(filled, range(LOOK), strict=False)]
+    if not first:
+        problems.extend(met)
+    columns = recognise(first or [[]], header, wanted)
 
     def rows(source: int, target: int) -> Iterator[Row]:
         named = bool(columns.names)
-        for line, cells in found:
+        for line, cells in _csv_rows(name, lines.texts, lines.bad, problems):
             if len(cells) != columns.width:
                 problems.append(_uneven(name, line, columns.width, len(cells)))
             elif named:
@@ -111,11 +114,14 @@ def json_lines(name: str, problems: list[Problem], header: bool | None, wanted: 
     """One object a line; the keys of the first one are the columns. Numbers count as their text, null as empty."""
     del header, wanted
     lines = read_lines(name, problems)
-    found = list(_objects(name, lines.texts, lines.bad, problems))
-    names = tuple(found[0][1]) if found else ()
+    met: list[Problem] = []
+    _, first = next(_objects(name, lines.texts, lines.bad, met), (0, {}))
+    if not first:
+        problems.extend(met)
+    names = tuple(first)
 
     def rows(source: int, target: int) -> Iterator[Row]:
-        for line, value in found:
+        for line, value in _objects(name, lines.texts, lines.bad, problems):
             yield from _pair(
                 name, line, [(key, value.get(key, _MISSING)) for key in (names[source], names[target])]
             )

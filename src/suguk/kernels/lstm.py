@@ -21,21 +21,21 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward
 
 
-def squash(active: Tensor, c: Tensor, new: Tensor, squashed: Tensor, h: Tensor) -> None:
-    """Squash the gates `active` [..., 4H] in place; write c' into `new`, tanh(c') into `squashed`, h' into `h`."""
+def squash(active: Tensor, c: Tensor, new: Tensor, h: Tensor) -> None:
+    """Squash the gates `active` [..., 4H] in place; write c' into `new`, h' into `h`."""
     hidden = c.shape[-1]
     i, f, g, o = active.chunk(4, dim=-1)
     active[..., : 2 * hidden].sigmoid_()
     tanh(g, g)
     o.sigmoid_()
     torch.mul(f, c, out=new).addcmul_(i, g)
-    tanh(new, squashed)
-    h.copy_(o * squashed)
+    h.copy_(tanh(new, torch.empty_like(new)).mul_(o))
 
 
-def unsquash(dh: Tensor, dc: Tensor, active: Tensor, c: Tensor, squashed: Tensor, d: Tensor) -> Tensor:
+def unsquash(dh: Tensor, dc: Tensor, active: Tensor, c: Tensor, new: Tensor, d: Tensor) -> Tensor:
     """Write the gradient of the gates before squashing into `d` [..., 4H]; returns that of c."""
     hidden = c.shape[-1]
+    squashed = tanh(new, torch.empty_like(new))  # a second time: little work, and nothing to keep
     i, f, g, o = active.chunk(4, dim=-1)
     di, df, dg, do = d.chunk(4, dim=-1)
     d_new: Tensor = tanh_backward(dh * o, squashed).add_(dc)
@@ -60,16 +60,16 @@ class _Step(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         active = gates.to(c.dtype, copy=True)
-        new, squashed, h = torch.empty_like(c), torch.empty_like(c), torch.empty_like(c, dtype=gates.dtype)
-        squash(active, c, new, squashed, h)
-        ctx.save_for_backward(active, c, squashed)
+        new, h = torch.empty_like(c), torch.empty_like(c, dtype=gates.dtype)
+        squash(active, c, new, h)
+        ctx.save_for_backward(active, c, new)
         ctx.dtype = gates.dtype
         return h, new
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dh: Tensor, dc: Tensor) -> tuple[Tensor, Tensor]:
-        active, c, squashed = ctx.saved_tensors
+        active, c, new = ctx.saved_tensors
         d = torch.empty_like(active)
-        dc = unsquash(dh.to(c.dtype), dc, active, c, squashed, d)
+        dc = unsquash(dh.to(c.dtype), dc, active, c, new, d)
         return d.to(ctx.dtype), dc

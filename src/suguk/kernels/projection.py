@@ -4,7 +4,7 @@ Shapes: N tokens, R readout, V vocabulary.
 
 The logits of a few tokens at a time live in one small buffer; in the forward pass already their gradient, softmax minus
 target, is made of them in place. The products with that gradient follow for a larger group of tokens. So no more than
-GROUP bytes of [N, V], and CHUNK values in float32, are held at a time, and nothing is computed twice.
+GROUP values of [N, V], and CHUNK in float32, are held at a time, and nothing is computed twice.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CHUNK = 2**20  # logits at a time in float32: 4 MB
-GROUP = 2**24  # bytes of gradients of logits at a time, in the products' type
+GROUP = 2**21  # gradients of logits at a time: 8 MB in float32
+NARROW = 2**23  # and 16 MB in bfloat16, where a sum over groups takes passes of its own
 ROUND = 64  # tokens at a time, zeros at the end: oneDNN makes and keeps code for every new number of them
 
 
@@ -57,7 +58,7 @@ class _CrossEntropy(torch.autograd.Function):
         d_weight: Tensor | None = None
         d_bias, total, nll = (readout.new_zeros(shape, dtype=wide) for shape in (bias.shape, (), ()))
         d_mixture = [torch.empty_like(part) for part in mixture]
-        sizes = GROUP // x.element_size(), CHUNK
+        sizes = GROUP if dtype == wide else NARROW, CHUNK
         group, chunk = (max(size // len(weight) // ROUND, 1) * ROUND for size in sizes)
         d = x.new_empty(min(group, count) if train else 0, len(weight))
         for begin in range(0, count, group):

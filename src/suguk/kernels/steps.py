@@ -3,9 +3,9 @@
 Shapes: B batch, Q queries, T steps, I inputs, O outputs, H hidden, S source length, A width of a key.
 
 The gradient of y_t = W x_t is dx_t = Wᵀ dy_t, which the step before waits for, and dW = Σ_t dy_t x_tᵀ, which nobody
-waits for. Autograd makes T small products of the latter and adds them up; here x_t and dy_t are written into buffers,
-and one large product follows when the last step has been walked back. The same holds for the keys and values of
-attention, which are matrices too, one for each row of the batch.
+waits for. Autograd makes T small products of the latter and adds them up; here x_t is written into a buffer, dy_t is
+noted as it comes, and one large product follows when the last step has been walked back. The same holds for the keys
+and values of attention, which are matrices too, one for each row of the batch.
 
 Inside `with Steps(T):` the functions `linear`, `scores`, `mix` and `cell` of this file work like that; outside they are
 plain PyTorch, so the same code of a decoder's step serves training, search and export. Under autocast the products take
@@ -74,8 +74,8 @@ class Shared:
         self.bias = None if bias is None else bias.detach().to(dtype)
         self.rows = matrix.dim() == 3  # a matrix for each row
         self.steps, self.used = steps, 0
-        self.inputs = self.grads = torch.empty(0)
-        self.walk, self.walked = -1, set[int]()  # a walk back through the graph, and the steps it has come by
+        self.inputs = torch.empty(0)
+        self.walk, self.grads = -1, dict[int, Tensor]()  # a walk back, and dy of the steps it has come by
         self.gate: Tensor | None = None
         parts = [part for part in (matrix, bias) if part is not None]
         self.trained = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
@@ -114,19 +114,17 @@ class Shared:
         if self.trained:
             walk = torch._C._current_graph_task_id()
             if walk != self.walk:
-                self.walk, self.walked = walk, set()
+                self.walk, self.grads = walk, {}
                 self.inputs = x.as_strided((self.steps, *x.shape), (x.numel(), *x.stride()), 0)
-                self.grads = dy.new_empty(self.steps, *dy.shape)
-            self.walked.add(step)
-            dy = self.grads[step].copy_(dy)
+            self.grads[step] = dy  # no copy: what a step kept for its way back makes room for it
         return torch.matmul(dy, matrix)
 
     def gradients(self) -> tuple[Tensor, ...]:
         """dW = Σ_t dy_t x_tᵀ, and that of the bias. What they are made of is given up."""
-        x, dy = self.inputs[: self.used], self.grads[: self.used]
-        self.inputs = self.grads = torch.empty(0)
-        for step in set(range(self.used)) - self.walked:  # nobody used their outputs
-            dy[step].zero_()
+        walked = sorted(self.grads)  # not all, where nobody used the outputs of some
+        x = self.inputs[: self.used] if len(walked) == self.used else self.inputs[walked]
+        dy = torch.stack([self.grads[step] for step in walked])
+        self.inputs, self.grads = torch.empty(0), {}
         if self.rows:  # [T, B, Q, O] → [B, O, T·Q]
             # In float32 or wider: small products, of another shape in nearly every batch, and in bfloat16 on a CPU
             # code is made and kept for every shape.
@@ -149,7 +147,7 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
-        if not len(ctx.shared.grads):
+        if not ctx.shared.grads:
             return (None, *(None for _ in ctx.dtypes))
         found = ctx.shared.gradients()
         return (None, *(part.to(dtype) for part, dtype in zip(found, ctx.dtypes, strict=True)))

@@ -28,7 +28,7 @@ class Updater:
         """ConfigError for a precision that the device does not compute in."""
         self.model, self.config, self.device = model, config, device
         self.dtype = precision(config.precision, device)
-        keep_freed_memory()
+        keep_freed_memory(sparing=config.recompute)
         self.parameters = freeze(model, config.freeze)
         for module in model.modules():
             if isinstance(module, Cell):
