@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suguk.data.read import Pairs, read, references
+from suguk.data.tables import READERS
 from suguk.data.texts import Texts
-from suguk.errors import DataError
+from suguk.errors import DataError, Problem
 
 Write = Callable[[str, str | bytes], Path]
 PAIRS = [("Ve.", "Go."), ("¿Qué?", "What?"), ("안녕", "👋🏽")]
@@ -342,3 +343,16 @@ def test_the_sides_are_called_as_the_files_call_them(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     assert read([tmp_path / "train.en", tmp_path / "train.de.gz"]).sides == ("en", "de")
     assert read([tmp_path / "train.en", tmp_path / "other"]).sides == ("", "")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_rows_are_parsed_as_they_are_asked_for(write: Write, ending: str) -> None:
+    """And a fault far behind is found only then: a table larger than memory is never held."""
+    lines = ['{"a": "x", "b": "y"}'] * 1000 if ending == ".jsonl" else ["x,y"] * 1000
+    file = write(f"data{ending}", "\n".join([*lines, '"']) + "\n")
+    problems: list[Problem] = []
+    rows = READERS[ending](str(file), problems, False, ("", "")).rows(0, 1)
+    assert next(rows) == (1, "x", "y")
+    assert not problems
+    assert len(list(rows)) == 999
+    assert [problem.line for problem in problems] == [1001]
