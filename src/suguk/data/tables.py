@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ def comma_separated(name: str, problems: list[Problem], header: bool | None, wan
     met: list[Problem] = []
     filled = (cells for _, cells in _csv_rows(name, lines.texts, lines.bad, met) if cells)
     first = [row for row, _ in zip(filled, range(LOOK), strict=False)]
-    if not first:
+    if not first:  # no row will be asked for
         problems.extend(met)
     columns = recognise(first or [[]], header, wanted)
 
@@ -114,11 +115,9 @@ def json_lines(name: str, problems: list[Problem], header: bool | None, wanted: 
     """One object a line; the keys of the first one are the columns. Numbers count as their text, null as empty."""
     del header, wanted
     lines = read_lines(name, problems)
-    met: list[Problem] = []
-    _, first = next(_objects(name, lines.texts, lines.bad, met), (0, {}))
-    if not first:
-        problems.extend(met)
-    names = tuple(first)
+    names = next((tuple(value) for _, value in _objects(name, lines.texts, lines.bad, [])), ())
+    if not names:  # no row will be asked for
+        deque(_objects(name, lines.texts, lines.bad, problems), maxlen=0)
 
     def rows(source: int, target: int) -> Iterator[Row]:
         for line, value in _objects(name, lines.texts, lines.bad, problems):
