@@ -209,7 +209,8 @@ def _ending(seen: Seen) -> Iterator[Finding]:
             "note",
             "The best model came at the end of training",
             f"The best of {len(scored)} validations is number {scored.index(best) + 1}, at epoch {best.epoch:.1f}.",
-            "More epochs or minutes may raise the score: suguk train --resume RUN --set train.epochs=N",
+            "More may raise the score: suguk train --resume RUN --set train.epochs=N, or train.minutes=N where "
+            "minutes ended it.",
         )
     elif best.epoch < 0.15 * last.epoch and len(scored) > 5:
         yield Finding(
