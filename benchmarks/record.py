@@ -12,13 +12,15 @@ them; runs.py says what is trained. Scores are of the validation data, on which 
 `--on test` asks for the test data. What is finished is not done again, and a training that was stopped goes on.
 OUT gets, for every run and seed, NAME-SEED.json with the command, seconds and peak memory of the training,
 NAME-SEED.valid.json and NAME-SEED.test.json with the scores, and a log; the table in RESULTS.md is made of these.
-`--minutes 1` tries a definition; give it an OUT of its own.
+`--minutes 1` tries a definition; give it an OUT of its own. More minutes for a run that was stopped are given the same
+way; NAME-SEED.begun.json keeps the command that a run began with.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import shlex
 import statistics
 import subprocess
@@ -30,6 +32,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.runs import MADE, MEANS, RUNS
 
+MINUTES = re.compile(r" --set train\.minutes=\S+")
 SHOWN = ("bleu", "chrf", "exact", "wer", "per")
 
 
@@ -84,17 +87,19 @@ class Job(NamedTuple):
 
 def train(job: Job) -> None:
     """The training, unless it is recorded; one that was stopped goes on. Seconds are those of all its parts."""
-    file = job.out / f"{job.called}.json"
+    file, begun = job.out / f"{job.called}.json", job.out / f"{job.called}.begun.json"
     command = job.train()
     if file.exists():
-        recorded = json.loads(file.read_text(encoding="utf-8"))["command"]
-        if recorded != shlex.join(command):
-            raise SystemExit(
-                f"{job.called}: recorded with another command:\n  {recorded}\ngive another --out"
-            )
+        _same(job, file, shlex.join(command))
         return
     resumed = (job.folder / "model.json").exists()
+    if begun.exists() and resumed:
+        _same(job, begun, shlex.join(command), minutes=True)
+    job.out.mkdir(parents=True, exist_ok=True)
+    _write(begun, {"command": shlex.join(command)})
     typed = ["suguk", "train", "--resume", str(job.folder)] if resumed else command
+    if resumed and job.minutes is not None:
+        typed += ["--set", f"train.minutes={job.minutes:g}"]
     _, step = _call(job, ["benchmarks.emulate", *typed[1:]] if job.emulate else typed)
     row = {"name": job.name, "seed": job.seed, "beside": RUNS[job.name].beside}
     row |= {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "emulated": job.emulate}
@@ -102,6 +107,14 @@ def train(job: Job) -> None:
         file,
         {**row, **step, "command": shlex.join(command), "resumed": resumed, **_last(job.folder)},
     )
+
+
+def _same(job: Job, file: Path, command: str, *, minutes: bool = False) -> None:
+    """Leaves unless `command` is the one in the file. minutes: the time that it has may be another."""
+    found = json.loads(file.read_text(encoding="utf-8"))["command"]
+    both = [MINUTES.sub("", one) if minutes else one for one in (found, command)]
+    if both[0] != both[1]:
+        raise SystemExit(f"{job.called}: recorded with another command:\n  {found}\ngive another --out")
 
 
 def _last(folder: Path) -> dict[str, Any]:
@@ -114,7 +127,9 @@ def _last(folder: Path) -> dict[str, Any]:
 def score(job: Job, on: str) -> None:
     """The scores of `on`, unless they are recorded."""
     file = job.out / f"{job.called}.{on}.json"
-    if not file.exists():
+    if file.exists():
+        _same(job, file, shlex.join(job.evaluate(on)))
+    else:
         printed, step = _call(job, job.evaluate(on))
         _write(
             file, {"name": job.name, "seed": job.seed, "on": on, **step, "evaluation": json.loads(printed)}

@@ -90,7 +90,11 @@ class Workshop:
     def ask(self, name: str, *words: str, given: str = "", makes: Path | None = None) -> str:
         """What a command prints about a trained model, kept in OUT/answers/NAME.json. makes: a file it writes."""
         record = self.out / "answers" / f"{name}.json"
-        asked = {"command": self.shown(words), "given": given, "made": self._made(words, makes)}
+        asked = {
+            "command": self.shown(words),
+            "given": given,
+            "made": self._made(words, makes) | self._weights(words),
+        }
         if record.exists() and (makes is None or makes.exists()):
             kept: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
             if {key: kept.get(key) for key in asked} == asked:
@@ -104,6 +108,13 @@ class Workshop:
         ours = [Path(word) for word in words if word == BASE or word.startswith(f"{self.out}/")]
         files = [path for path in ours if path.is_file() and path != makes]
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def _weights(self, words: Sequence[str]) -> dict[str, str]:
+        """Digests of the weights of runs in OUT that a command asks: a run may have been trained anew."""
+        held = [self.out / word / "model.safetensors" for word in words if word.startswith(f"{self.out}/")]
+        return {
+            path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in held if path.is_file()
+        }
 
     def files(self, names: Sequence[str]) -> list[str]:
         return [str(self.data / name) for name in names]

@@ -102,7 +102,7 @@ def search(source: Ids, limits: Ids, options: PredictConfig, seats: int, vocabul
     given["shortest"] = np.array(options.min_length)
     if options.coverage_penalty:
         given["trace"] = np.zeros(longest, np.float32)
-    if options.no_repeat_ngram:
+    if 0 < options.no_repeat_ngram < longest:  # longer ones cannot come twice
         given["repeat"] = np.zeros((longest, options.no_repeat_ngram), np.int64)
     if options.sample:
         given["draws"] = draws(source, options.seed, seats, longest)

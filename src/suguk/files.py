@@ -32,7 +32,7 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                "another process is training here", where=folder, hint="wait until it is done, or stop it"
+                "another process is at work here", where=folder, hint="wait until it is done, or stop it"
             ) from None
         except OSError:  # of a file system without locks
             pass

@@ -220,6 +220,18 @@ def test_an_answer_is_asked_again_where_its_file_changed(tmp_path: Path, called:
     assert len(called) == 2
 
 
+def test_an_answer_is_asked_again_of_a_model_that_was_trained_anew(
+    tmp_path: Path, called: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Workshop(tmp_path, tmp_path / "out", (), (1,))
+    monkeypatch.setattr(rooms, "call", lambda words, _: called.append(words) or "said")  # type: ignore[func-returns-value]
+    weights = room.out / "runs" / "one" / "model.safetensors"
+    for content in ("old", "old", "new"):
+        rooms.write(weights, content)
+        room.ask("scores", "evaluate", str(weights.parent), "test.tsv")
+    assert len(called) == 2
+
+
 def test_a_command_that_fails_ends_with_its_status(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         rooms.call(["predict", "nowhere"])

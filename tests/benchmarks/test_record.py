@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.record import Job, score_together, table
+from benchmarks.record import Job, score, score_together, table, train
 
 
 def jobs(out: Path, *seeds: int) -> list[Job]:
@@ -64,3 +64,36 @@ def test_a_table_of_seeds_and_their_ensemble(tmp_path: Path, monkeypatch: pytest
     assert (together["run"], together["seeds"]) == ("cmudict, ensemble", "1+2")
     assert (together["exact"], together["training, min"]) == ("75.00", "1.5 (1.0–2.0)")
     assert together["peak MB"] == "900"
+
+
+def test_a_run_goes_on_with_its_own_command_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = jobs(tmp_path, 1)
+    asked: list[list[str]] = []
+
+    def call(job: Job, command: list[str]) -> tuple[str, dict[str, object]]:
+        asked.append(command)
+        job.folder.mkdir(exist_ok=True)
+        (job.folder / "model.json").write_text("{}")
+        if len(asked) == 1:
+            raise SystemExit("stopped")
+        done = {"kind": "valid", "seconds": 1.0, "step": 1, "epoch": 1.0}
+        (job.folder / "metrics.jsonl").write_text(json.dumps(done) + "\n")
+        return "", {"command": " ".join(command), "seconds": 20.0, "peak_memory_mb": 900}
+
+    monkeypatch.setattr("benchmarks.record._call", call)
+    with pytest.raises(SystemExit, match="stopped"):
+        train(first)
+    with pytest.raises(SystemExit, match="recorded with another command"):
+        train(first._replace(data=Path("OTHER")))
+    train(first._replace(minutes=7))
+    assert asked[1] == ["suguk", "train", "--resume", str(first.folder), "--set", "train.minutes=7"]
+    assert len(asked) == 2
+
+
+def test_scores_of_another_command_are_not_taken_for_these(tmp_path: Path) -> None:
+    (first,) = jobs(tmp_path, 1)
+    (tmp_path / "cmudict-1.test.json").write_text(json.dumps({"command": "suguk evaluate OLD"}))
+    with pytest.raises(SystemExit, match="recorded with another command"):
+        score(first, "test")

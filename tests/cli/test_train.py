@@ -80,6 +80,7 @@ def test_resuming(called: list[dict[str, Any]]) -> None:
         ("train --resume r --out b --seed 0", "found also --out, --seed"),
         ("train --resume r --from b", "found also --from"),
         ("train --resume r --also c.tsv", "found also --also"),
+        ("train --resume r --source 7 --no-header --skip-bad", "found also --skip-bad, --source, --header"),
         ("train a.tsv --out r --also b.tsv --weights 1;2", "expected numbers with commas"),
         ("train a b c --out r", "found 3 paths"),
         ("train a.tsv --out r --sed 3", "No such option"),

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import suguk
+from suguk import files
 from suguk.config import PredictConfig
 from suguk.corpus import Summary, predict_table
 from suguk.corpus.carried import Carried
@@ -95,6 +96,17 @@ def test_a_restart_does_what_is_missing_and_nothing_else(model: Path, data: Path
     again = {name for name, time in times.items() if (out / name).stat().st_mtime_ns != time}
     assert again == {"part-00001.parquet", "part-00004.parquet"}
     assert run(model, data, out)[:3] == (0, 0, 5)
+
+
+def test_two_are_not_at_one_job(model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(model, data, out)
+    (out / "part-00001.parquet").unlink()
+    half = out / ".part-00001.parquet-0123456789ab"
+    half.write_bytes(b"half")
+    with files.alone(out), pytest.raises(UserError, match="another process is at work here"):
+        run(model, data, out)
+    assert half.read_bytes() == b"half"  # it may be the other one's
 
 
 def test_another_job_is_refused(model: Path, data: Path, tmp_path: Path) -> None:

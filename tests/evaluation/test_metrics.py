@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import unicodedata
 from typing import get_args
 
 import pytest
@@ -238,3 +239,11 @@ def test_importing_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_composed_and_decomposed_letters_are_equal(name: str) -> None:
+    text = "el café está aquí, señor"
+    decomposed = unicodedata.normalize("NFD", text)
+    assert score(name, text, decomposed) == score(name, decomposed, text) == score(name, text, text)
+    assert sentence_chrf([text], [[decomposed]]) == sentence_chrf([text], [[text]])

@@ -165,6 +165,22 @@ def _elsewhere(model: onnx.ModelProto) -> None:
     table.external_data.add(key="location", value="/etc/passwd")
 
 
+def _in_a_node(model: onnx.ModelProto) -> None:
+    table = TensorProto(name="x", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    table.external_data.add(key="location", value="secret.bin")
+    model.graph.node.append(helper.make_node("Constant", [], ["x"], value=table))
+
+
+def _in_a_branch(model: onnx.ModelProto) -> None:
+    _in_a_node(inner := onnx.ModelProto())
+    inner.graph.name = "inner"
+    model.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=inner.graph))
+
+
+def _many_dims(model: onnx.ModelProto) -> None:
+    _table(model).dims.extend([2**62] * 50_000)
+
+
 def _fewer_words(model: onnx.ModelProto) -> None:
     table = _table(model)
     table.dims[0] -= 1
@@ -187,7 +203,10 @@ def _vast_states(model: onnx.ModelProto) -> None:
     [
         (_vast_states, "states of .*000000 numbers, found"),
         (_vast, "take .* bytes, found"),
+        (_many_dims, "more than any export"),
         (_elsewhere, "in another file"),
+        (_in_a_node, "in another file"),
+        (_in_a_branch, "in another file"),
         (_fewer_words, "values for the .* entries of the source's vocabulary"),
         (_copying, "expected the inputs source.*, found source.*, copies"),
     ],
@@ -221,3 +240,8 @@ def test_no_file(tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(ModelError, match="cannot be read"):
         suguk.load(tmp_path / "folder.onnx")
+
+
+def test_metadata_of_another_type(content: bytes) -> None:
+    with pytest.raises(ModelError, match="damaged or changed"):
+        OnnxModel.of(content + bytes([container.METADATA << 3, 8]), Path("x.onnx"))

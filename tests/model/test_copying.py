@@ -194,6 +194,7 @@ def test_a_copied_word_without_attention_has_a_finite_loss() -> None:
     )
     assert float(log_probs[0, 0, 5]) == pytest.approx(-200 + math.log(0.5), abs=1e-3)
     assert float(log_probs[0, 0, 4]) == pytest.approx(math.log(0.5))
+    assert float(log_probs[0, 0, V + 1]) == pytest.approx(float(mass.log()))  # what the loss says of it
 
 
 def test_off_there_is_nothing_of_it() -> None:

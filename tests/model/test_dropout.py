@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from suguk.config import ModelConfig
-from suguk.kernels.dropout import chosen
+from suguk.kernels.dropout import chosen, dropout
 from suguk.kernels.steps import Steps
 from suguk.model import build
 from suguk.model.cells import Cell, Habits
@@ -115,8 +115,14 @@ def test_an_embedding_drops_in_training_only() -> None:
 
 def test_chosen_is_as_often_as_asked() -> None:
     torch.manual_seed(0)
-    for share in (0.0, 0.05, 0.5):
+    for share in (0.0, 1e-6, 0.05, 0.5, 0.999999, 1.0):
         assert chosen(torch.zeros(100_000), share).float().mean() == pytest.approx(share, abs=0.01)
+
+
+def test_a_share_that_rounds_to_nothing_drops_nothing() -> None:
+    ones = torch.ones(100, 100)
+    assert torch.equal(dropout(ones, 1e-6, True), ones)
+    assert float((dropout(ones, 1 - 1e-9, True) == 0).float().mean()) > 0.99
 
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from suguk import config as settings
 from suguk.data.prepare import parts
 from suguk.data.read import references
 from suguk.errors import DataError, ModelError
+from suguk.fields import TextField
+from suguk.model import build
 from suguk.predictor import Prediction
 from suguk.report.collect import Choices, architecture, collect
 from suguk.report.contents import Report
@@ -165,6 +168,17 @@ def test_free_accuracy_is_the_longest_common_subsequence(run: Path) -> None:
     assert free_accuracy(model, predictions, targets) == pytest.approx(expected / total)
     whole = [said(text, finished=True) for text in targets]
     assert free_accuracy(model, whole, targets) == 1.0
+
+
+def test_copied_words_count_in_free_running_too() -> None:
+    """As they do in teacher forcing, though the vocabulary lacks them."""
+    field = TextField.train("word", ["a b c", "b c"], 20)
+    sides = {"source": {"tokenizer": "word"}, "target": {"tokenizer": "word"}}
+    given = settings.build(sides | {"model": {"attention": "additive", "copying": True, "hidden": 8}})
+    model = TrainedModel(given, field, field, build(given.model, field.size, field.size, seed=1))
+    right = Prediction("zebra b", 0.0, 0.0, ("▁zebra", "▁b"), (), True, "a zebra", ())
+    wrong = replace(right, tokens=("<unk>", "▁b"))
+    assert free_accuracy(model, [right, wrong], ["zebra b"] * 2) == pytest.approx(5 / 6)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,13 @@ def test_how_training_ended(scores: list[float], losses: list[float] | None, lev
     assert title in titles(seen()._replace(curves=curve(scores, losses)), level)
 
 
+def test_of_equal_scores_the_one_that_was_kept_is_the_best() -> None:
+    tied = curve([100.0] * 12)
+    kept = tuple(replace(point, best=True) for point in tied.valid)
+    found = titles(seen()._replace(curves=replace(tied, valid=kept)), "note")
+    assert "The best model came at the end of training" in found
+
+
 def test_a_metric_that_falls_is_best_where_it_is_lowest() -> None:
     falling = replace(curve([9, 5, 1, 2, 3, 4]), rising=False)
     assert "Training ended in time" in titles(seen()._replace(curves=falling), "good")

@@ -117,13 +117,31 @@ def test_the_surer_the_paler() -> None:
     assert shades == [0, 0, 5, 8, 9]
 
 
+@pytest.mark.parametrize(
+    ("tokenizer", "tokens", "shown"),
+    [
+        ("word", ("▁gato", "▁grande", "."), "gato grande."),
+        ("bpe", ("▁ga", "to"), "gato"),
+        ("char", ("Ġ", "o", "▁", "r"), "Ġo r"),
+        ("symbols", ("AH0", "▁"), "AH0 ▁"),
+    ],
+)
+def test_outputs_are_shown_as_they_are_read(
+    report: Report, tokenizer: str, tokens: tuple[str, ...], shown: str
+) -> None:
+    one = replace(report.examples[0], tokens=tokens, probabilities=(1.0,) * len(tokens), finished=False)
+    assert re.sub("<[^>]*>", "", pieces._output(one, tokenizer)) == shown
+
+
 def test_words_that_are_missing_are_marked() -> None:
     parts = compared("the black cat sat", "the cat sat down")
     assert [(part.text, part.matched) for part in parts] == [
         ("the", True),
-        ("black", False),
-        ("cat sat", True),
+        (" black", False),
+        (" cat sat", True),
     ]
+    assert "".join(part.text for part in compared("good morning", "good night")) == "good morning"
+    assert [part.text for part in compared("AH0", "AH1", words=True)] == ["AH0"]
     assert all(part.matched for part in compared("Ein Hund", "ein hund", lowercase=True))
     letters = [(part.text, part.matched) for part in compared("abc", "ac")]
     assert letters == [("a", True), ("b", False), ("c", True)]

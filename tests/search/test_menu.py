@@ -74,10 +74,10 @@ def may_follow(words: Phrase, word: int, wanted: Wanted) -> bool:
 def extensions(table: Tensor, row: int, one: Candidate, wanted: Wanted) -> list[Candidate]:
     met = sum(len(phrase) for phrase in wanted.required if holds(one.words, phrase))
     unmet = [phrase for phrase in wanted.required if not holds(one.words, phrase)]
-    follows: dict[int, int] = {}  # the first phrase that a word goes on with counts
+    follows: dict[int, int] = {}  # of several phrases that a word goes on with, the one that is furthest
     for phrase in unmet:
         done = so_far(one.words, phrase)
-        follows.setdefault(phrase[done], met + done + 1)
+        follows[phrase[done]] = max(follows.get(phrase[done], 0), met + done + 1)
     step, found = len(one.words), []
     for word, gain in enumerate(log_p(table, row, one.words)):
         if may_follow(one.words, word, wanted):
@@ -179,6 +179,16 @@ def test_every_wish_is_the_beam_search_of_loops(
         for one in listed(found, row):
             if one.words[-1] == EOS and len(one.words) > len(wanted.prefix):
                 assert all(holds(one.words, phrase) for phrase in wanted.required)
+
+
+def test_the_order_of_required_phrases_is_no_matter() -> None:
+    """A word that goes on with two of them counts for the one that is furthest."""
+    phrases = (4, 5), (6, 7, 4, 8)
+    for seed in range(20):
+        one, other = (
+            run(tables(1, 9, seed), 7, [Wanted(8, required=asked)]) for asked in (phrases, phrases[::-1])
+        )
+        assert listed(one, 0) == listed(other, 0)
 
 
 def test_a_large_vocabulary_is_searched_as_a_small_one() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 import suguk
 from suguk.data.prepare import prepare
-from suguk.training.average import EVERY, Average
+from suguk.training.average import EVERY, Average, due
 from suguk.training.validate import Validator
 from tests.training.tiny_task import TINY, records
 
@@ -24,8 +24,10 @@ def test_it_lags_a_fifth_behind_and_no_more_than_the_decay_allows() -> None:
     keep, turn = DECAY**EVERY, 0
     for step in range(1, 100 * EVERY + 3):
         nn.init.constant_(model.weight, step // EVERY)
+        if not due(step):
+            continue
         average.update(step)
-        if step % EVERY:
+        if step < EVERY:
             continue
         n = step // EVERY
         if 4 / (n + 3) >= 1 - keep:
@@ -80,3 +82,25 @@ def test_the_average_is_validated_and_kept(data: Path, tmp_path: Path) -> None:
     assert Validator(config, again.source, again.target, valid).loss(again) == pytest.approx(
         best["loss"], abs=1e-9
     )
+
+
+def test_a_validation_in_between_asks_for_the_average_of_now() -> None:
+    model = nn.Linear(1, 1).double()
+    average = Average(model, DECAY)
+    average.tensors()["weight"].zero_()
+    nn.init.constant_(model.weight, 1.0)
+    average.update(100 * EVERY + 3, validated=99 * EVERY)
+    share = 1 - DECAY**3  # of three updates since the hundredth turn
+    assert float(average.tensors()["weight"]) == pytest.approx(share)
+    average.update(100 * EVERY + 5, validated=100 * EVERY + 3)
+    assert float(average.tensors()["weight"]) == pytest.approx(share + (1 - share) * (1 - DECAY**2))
+
+
+def test_validations_of_one_update_each_do_not_stand_still(data: Path, tmp_path: Path) -> None:
+    """As many as there are updates: else patience would run out between two eighth updates."""
+    few = tmp_path / "few.tsv"
+    few.write_text("".join(data.read_text(encoding="utf-8").splitlines(keepends=True)[:12]), encoding="utf-8")
+    given = TINY | {"train.ema": 0.99, "train.epochs": 15, "train.batch_tokens": 1000}
+    suguk.train(few, valid=few, out=tmp_path / "run", recipe="small", overrides=given, display="silent")
+    losses = [record["loss"] for record in records(tmp_path / "run") if record["kind"] == "valid"]
+    assert len(losses) == len(set(losses)) == 15

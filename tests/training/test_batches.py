@@ -14,7 +14,7 @@ from suguk.config import ModelConfig, TrainConfig
 from suguk.data.batch import Dataset, Rows, Sampler
 from suguk.errors import UserError
 from suguk.model import Seq2Seq, build
-from suguk.training.batches import gradient, sizes
+from suguk.training.batches import PairTooLargeError, gradient, sizes
 from suguk.training.display import SilentDisplay
 from suguk.training.update import Updater, is_full
 from tests.training.tiny_task import TINY, records
@@ -105,8 +105,9 @@ def test_what_does_not_fit_is_halved_until_it_does(dataset: Dataset, monkeypatch
 def test_one_pair_that_does_not_fit(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     one = updater()
     small = Small(one.model, 0, monkeypatch)
-    with pytest.raises(RuntimeError, match="can't allocate memory"):
+    with pytest.raises(PairTooLargeError) as told:
         gradient(one, dataset, [np.arange(5)], 61)
+    assert told.value.row == 0
     assert small.failed == 4  # of 5, 3, 2 and 1 rows
 
 
@@ -151,7 +152,7 @@ def test_a_run_goes_on_in_halves(data: Path, tmp_path: Path, monkeypatch: pytest
     assert sum(counted) == failed > 1
     assert all("halved" not in record for record in records(tmp_path / "sound"))
     limit = 0
-    with pytest.raises(UserError, match=r"does not fit into the memory of this machine\n.*batch_tokens=105"):
+    with pytest.raises(UserError, match=r"pairs.tsv:\d+: this pair alone does not fit"):
         suguk.train(data, out=tmp_path / "none", recipe="small", overrides=given, display="silent")
 
 

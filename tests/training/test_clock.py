@@ -34,7 +34,7 @@ def test_earlier_sessions_count(clock_time: Time) -> None:
     progress = Progress(elapsed=500.0, valid_seconds=1.0, best=Best(1, 2, 3))
     clock = Clock(10, clock_time.now - 7, progress)
     assert clock.elapsed() == 507
-    assert clock.spent() == pytest.approx(507 / 600)
+    assert clock.spent() == pytest.approx(507 / (600 - 1.1 - 3))  # of what is there for updates
     assert not clock.out(never)
     clock_time.now += 95
     assert clock.out(never)
@@ -47,6 +47,7 @@ def test_updates_end_while_a_validation_still_fits(clock_time: Time) -> None:
         clock_time.now += 0.5
         clock.updated(0.5)
     assert 0.985 * 1800 < clock.elapsed() + 20 < 1800
+    assert clock.spent() == pytest.approx(1, abs=1e-3)
     assert progress.counts.seconds == pytest.approx(clock.elapsed())
 
 

@@ -98,3 +98,15 @@ def test_with_a_moving_average_it_is_refused(data: Path, tmp_path: Path) -> None
         ConfigError, match=r"average_last averages weights that ema = 0.9 has averaged already; set ema = 0"
     ):
         train(data, tmp_path / "run", **{"train.ema": 0.9})
+
+
+def test_nothing_to_average(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for when the run is over, or of fewer validations than were kept."""
+    marks(monkeypatch, [1, 2, 3, 4, 5])
+    train(data, tmp_path / "off", **{"train.average_last": 0})
+    before = (tmp_path / "off/model.safetensors").read_bytes()
+    suguk.resume(tmp_path / "off", overrides={"train.average_last": 3}, display="silent")
+    assert (tmp_path / "off/model.safetensors").read_bytes() == before
+    marks(monkeypatch, [5, 6, 7])
+    suguk.resume(tmp_path / "off", overrides={"train.epochs": 7}, display="silent")
+    assert [record.get("averaged") for record in records(tmp_path / "off")[-1:]] == [2]

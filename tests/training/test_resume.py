@@ -217,7 +217,7 @@ def test_two_do_not_train_in_one_run_directory(tmp_path: Path, whole: Path) -> N
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with files.alone(run), pytest.raises(UserError, match="another process is training here"):
+    with files.alone(run), pytest.raises(UserError, match="another process is at work here"):
         suguk.resume(run, overrides={"train.epochs": 9}, display="silent")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     suguk.resume(run, display="silent")
@@ -241,7 +241,15 @@ def test_what_cannot_change(whole: Path, setting: str) -> None:
         suguk.resume(whole, overrides=[setting], display="silent")
 
 
-def test_data_that_were_moved_are_named(tmp_path: Path, data: Path) -> None:
+def test_a_setting_that_is_refused_is_not_kept(tmp_path: Path, whole: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    with pytest.raises(UserError, match="unknown device"):
+        suguk.resume(run, overrides=["train.device=abacus"], display="silent")
+    suguk.resume(run, display="silent")
+
+
+def test_data_that_were_moved_are_named(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, moved = tmp_path / "first.tsv", tmp_path / "moved.tsv"
     first.write_bytes(data.read_bytes())
     suguk.train(
@@ -255,7 +263,8 @@ def test_data_that_were_moved_are_named(tmp_path: Path, data: Path) -> None:
     first.rename(moved)
     with pytest.raises(DataError, match="no such file"):
         suguk.resume(tmp_path / "run", display="silent")
-    suguk.resume(tmp_path / "run", overrides={"data.train": [str(moved)]}, display="silent")
+    monkeypatch.chdir(tmp_path)
+    suguk.resume(tmp_path / "run", overrides={"data.train": [moved.name]}, display="silent")
     assert str(moved) in (tmp_path / "run/config.toml").read_text(encoding="utf-8")
 
 

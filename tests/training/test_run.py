@@ -6,13 +6,14 @@ import os
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import suguk
+from suguk.config.train import Part
 from suguk.errors import ConfigError, DataError, ModelError, UserError
 from suguk.kernels import fast
 from suguk.training import batches, update
@@ -145,6 +146,8 @@ def test_an_empty_out_will_do(data: Path, tmp_path: Path) -> None:
         ({"model.hiden": 3}, "did you mean model.hidden"),
         ({"train.device": "cuda:99"}, "CUDA|device"),
         ({"train.device": "abacus"}, "unknown device"),
+        ({"train.freeze": list(get_args(Part))}, "every weight of the model is frozen"),
+        ({"model.attention": "none", "predict.coverage_penalty": 0.3}, "is of attention weights"),
     ],
 )
 def test_impossible_settings_leave_nothing_behind(
@@ -308,7 +311,9 @@ def test_a_full_gpu_is_told_with_the_cure(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(batches, "to_device", full)
-    with pytest.raises(UserError, match=r"211 tokens does not fit.*\n.*train.batch_tokens=105"):
+    with pytest.raises(
+        UserError, match=rf"{data.name}:\d+: this pair alone does not fit.*\n.*data.max_length"
+    ):
         train(data, tmp_path / "run")
 
 

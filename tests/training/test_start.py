@@ -109,9 +109,33 @@ class TestFineTuning:
         assert not (tmp_path / "run").exists()
 
     def test_what_can_change(self, parent: Path, more: Path, tmp_path: Path) -> None:
-        given = {"model.dropout": 0.0, "model.hidden": 13, "predict.beam": 2}
+        given = {"model.dropout": 0.0, "model.hidden": 13, "predict.beam": 2, "model.zoneout": 0.1}
         config = tune(more, tmp_path / "run", parent, given, stop=1).config
-        assert (config.model.dropout, config.predict.beam) == (0.0, 2)
+        assert (config.model.dropout, config.predict.beam, config.model.zoneout) == (0.0, 2, 0.1)
+
+    def test_coverage_may_be_added(self, parent: Path, more: Path, tmp_path: Path) -> None:
+        """It begins without effect (See et al. 2017 add it at the end)."""
+        given = {"model.coverage": True, "train.coverage_loss": 1.0, "train.lr": 1e-30, "train.ema": 0.0}
+        tune(more, tmp_path / "run", parent, given)
+        first, then = (suguk.load(folder, engine="torch") for folder in (parent, tmp_path / "run"))
+        for one, other in zip(first.predict(["abc", "bca"]), then.predict(["abc", "bca"]), strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+        with pytest.raises(ConfigError, match=r"model\.coverage = False does not go with"):
+            tune(more, tmp_path / "back", tmp_path / "run", {"model.coverage": False})
+
+    @pytest.mark.parametrize("damage", ["gone", "cut"])
+    def test_weights_to_begin_with_that_are_not_there(
+        self, parent: Path, more: Path, tmp_path: Path, damage: str
+    ) -> None:
+        tune(more, tmp_path / "run", parent, stop=1)
+        shutil.rmtree(tmp_path / "run/training")
+        weights = tmp_path / "run" / START
+        content = weights.read_bytes()
+        weights.unlink()
+        if damage == "cut":
+            weights.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ModelError, match="begins with are missing or damaged"):
+            suguk.resume(tmp_path / "run", display="silent")
 
     def test_tokens_that_the_vocabulary_does_not_know_are_told(
         self, parent: Path, more: Path, tmp_path: Path

@@ -10,6 +10,7 @@ import torch
 from suguk import config as settings
 from suguk.config import Config
 from suguk.data.prepare import Prepared, prepare
+from suguk.errors import UserError
 from suguk.model import build
 from suguk.trained import TrainedModel
 from suguk.training.run import _nested
@@ -112,3 +113,39 @@ def test_perplexity_decodes_only_the_example(data: Path, monkeypatch: pytest.Mon
 
 def test_a_hopeless_perplexity_is_infinite() -> None:
     assert perplexity(1e6) == math.inf
+
+
+def test_it_is_greedy_whatever_the_search_is_set_to(data: Path) -> None:
+    plain = prepared(data)
+    wild = prepared(
+        data,
+        **{"predict.beam": 6, "predict.groups": 3, "predict.n_best": 2, "predict.min_length": 4}
+        | {"predict.no_repeat_ngram": 1, "predict.coverage_penalty": 0.3, "predict.mbr": "chrf"},
+    )
+    drawn = prepared(data, **{"predict.sample": True})
+    results = []
+    for ready in (plain, wild, drawn):
+        found = Validator(ready.config, ready.source, ready.target, ready.valid)(trained(ready))
+        results.append(found._replace(seconds=0))
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_full_memory(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of a batch in halves, and outputs of fewer sources at once, are the same."""
+    ready = prepared(data)
+    model = trained(ready)
+    whole = Validator(ready.config, ready.source, ready.target, ready.valid)(model)
+    encode, most = model.model.encode, 2
+
+    def tight(source: Any, *rest: Any) -> Any:
+        if len(source) > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return encode(source, *rest)
+
+    monkeypatch.setattr(model.model, "encode", tight)
+    found = Validator(ready.config, ready.source, ready.target, ready.valid)(model)
+    assert found.score == whole.score
+    assert found.loss == pytest.approx(whole.loss)
+    most = 0
+    with pytest.raises(UserError, match="a single validation pair does not fit"):
+        Validator(ready.config, ready.source, ready.target, ready.valid)(model)

@@ -72,6 +72,11 @@ def test_what_is_written_is_what_is_proposed() -> None:
         ("[model]\nhidden = { low = 5, high = 3 }", "low ≤ high"),
         ("[train]\nlr = { low = 0.0, high = 3.0, log = true }", "above 0"),
         ('[train]\nlr = { low = "a", high = 3.0 }', "expected numbers"),
+        ("[train]\nlr = { low = 1e-4, high = inf }", "expected numbers"),
+        ("[model]\nhidden = { low = 8, high = 16, step = -8 }", "a step above 0"),
+        ("[model]\nhidden = { low = 8, high = 16, step = 0.5 }", "whole between whole numbers"),
+        ('[model]\ncell = [["lstm"], "gru"]', "choices or an interval"),
+        ("[model]\nhidden = [8, 16]\n[together.size]\na = { model.hidden = 12 }", "searched more than once"),
         ("[train]\nepochs = [1, 2]", "cannot be searched"),
         ("[predict]\nbeam = [1, 2]", "cannot be searched"),
         ("[data]\nlowercase = [true, false]", "cannot be searched"),
@@ -100,6 +105,9 @@ def test_a_dimension_without_any_possible_choice_is_refused() -> None:
     for text in ('[model]\ncell = ["lsmt"]', "[model]\ndropout = { low = 3.0, high = 4.0 }"):
         with pytest.raises(ConfigError, match="no choice is possible"):
             spaces.check(spaces.parse(text, "here"), base, "here")
+    fractions = spaces.parse("[model]\nhidden = { low = 8.0, high = 16.0 }", "here")
+    with pytest.raises(ConfigError, match=r"valid integer.*\n.*whole numbers at both ends"):
+        spaces.check(fractions, base, "here")
 
 
 @pytest.mark.parametrize("recipe", ["small", "chars"])

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import suguk
-from suguk.errors import UserError
+from suguk import files
+from suguk.errors import ConfigError, UserError
 from suguk.training import run
 from suguk.tuning import plan as plans
 from tests.cli import calls
@@ -125,10 +126,14 @@ def test_other_settings_are_refused(place: Path, whole: dict[str, Any]) -> None:
         assert said in ran.err
 
 
-def plan(place: Path, **given: Any) -> plans.Plan:
-    nested = run._nested(TINY | {"model.hidden": 10})
+def plan(place: Path, *, space: str = "", metric: str = "auto", budget: float | None = None) -> plans.Plan:
+    nested = run._nested(TINY | {"model.hidden": 10, "train.valid_metric": metric})
     nested["data"] = {"train": [str(place / "pairs.tsv")]}
-    return plans.make(nested, "small", place / "space.toml", seed=1, **{"budget": None, **given})
+    path = place / "space.toml"
+    if space:
+        path = place / "other.toml"
+        path.write_text(space, encoding="utf-8")
+    return plans.make(nested, "small", path, seed=1, budget=budget)
 
 
 def test_a_trial_that_fails_is_recorded_and_the_study_goes_on(
@@ -222,6 +227,7 @@ def test_a_short_share_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (("--budget", "soon"), "expected a time"),
         (("--budget", "0m"), "expected a time"),
         (("--seed", "1"), "how long"),
+        (("--budget", "3m", "--set", "train.minutes=5"), "a trial takes 5 minutes, more than the 3"),
     ],
 )
 def test_how_long_has_to_be_told(place: Path, more: tuple[str, ...], said: str) -> None:
@@ -229,3 +235,30 @@ def test_how_long_has_to_be_told(place: Path, more: tuple[str, ...], said: str) 
     assert ran.status == 2
     assert said in ran.err
     assert not (place / "never").exists()
+
+
+@pytest.mark.usefixtures("whole")
+def test_two_do_not_search_in_one_folder(place: Path) -> None:
+    before = {path: path.read_bytes() for path in (place / "whole").rglob("*") if path.is_file()}
+    with files.alone(place / "whole"):
+        ran = calls.suguk(*words(place, "whole", "--trials", str(TRIALS + 1)))
+    assert (ran.status, "another process is at work here" in ran.err) == (2, True)
+    assert {path: path.read_bytes() for path in (place / "whole").rglob("*") if path.is_file()} == before
+
+
+def test_trials_are_compared_by_one_metric(place: Path) -> None:
+    """What `auto` stands for goes by the target's tokenizer, which may be searched."""
+    asked = plan(place, space='[target]\ntokenizer = ["char", "word"]')
+    chosen = [plans.trial_settings(asked, [{"target": {"tokenizer": kind}}]) for kind in ("char", "word")]
+    assert [config.train.valid_metric for config in chosen] == ["exact", "exact"]
+    with pytest.raises(ConfigError, match=r"target\.tokenizer cannot be searched: perplexities"):
+        plan(place, space='[target]\ntokenizer = ["char", "word"]', metric="perplexity")
+
+
+def test_seconds_are_those_of_all_sessions(place: Path, tmp_path: Path) -> None:
+    tuner = begin(tmp_path / "study", plan(place, budget=0.6), lambda _: None)
+    trial = tuner.study.ask()
+    tuner.place(0).mkdir(parents=True)
+    (tuner.place(0) / "metrics.jsonl").write_text(json.dumps({"kind": "train", "seconds": 3600.0}) + "\n")
+    tuner._failed(trial, "gone", 2.0)
+    assert tuner.study.trials[0].user_attrs["seconds"] == 3600.0

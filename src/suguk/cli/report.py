@@ -12,6 +12,7 @@ from suguk.cli.faults import say
 from suguk.errors import UserError
 
 PAGE = "report.html"  # in the run directory, unless --out says otherwise
+DEFAULTS = {"limit": 500, "examples": 8, "seed": 1}
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory of `suguk train`.")]
 DataOrNone = Annotated[
@@ -36,9 +37,9 @@ def report(
     run: Run,
     data: DataOrNone = None,
     out: Out = None,
-    limit: Limit = 500,
-    examples: Examples = 8,
-    seed: Seed = 1,
+    limit: Limit = DEFAULTS["limit"],
+    examples: Examples = DEFAULTS["examples"],
+    seed: Seed = DEFAULTS["seed"],
     source: values.Source = "",
     target: values.Target = "",
     header: values.Header = None,
@@ -67,6 +68,7 @@ def report(
     elif source or target or header is not None or skip_bad:
         raise UserError("these options say how DATA is read, found no DATA", hint="suguk report RUN DATA")
     path = out or (None if json else run / PAGE)
+    columns = _columns(source, target, header, skip_bad)
     from suguk import files
     from suguk.report.collect import Choices, collect
     from suguk.report.page import page
@@ -83,7 +85,8 @@ def report(
             change=lambda base: values.predict_options(base, beam=beam, n_best=1, settings=settings),
             device=device,
             start=start,
-            **_columns(source, target, header, skip_bad),
+            asked=_asked(columns, settings, limit=limit, examples=examples, seed=seed, beam=beam),
+            **columns,
         )
     if path is not None:
         files.write(path, page(found).encode("utf-8", "replace"))
@@ -98,3 +101,17 @@ def report(
 
 def _columns(source: str, target: str, header: bool | None, skip_bad: bool) -> dict[str, Any]:
     return {"source": source, "target": target, "header": header, "skip_bad": skip_bad}
+
+
+def _asked(columns: dict[str, Any], settings: list[str] | None, **numbers: int | None) -> list[str]:
+    """The options that were given, as typed."""
+    header = columns["header"]
+    words = [f"--{name}={columns[name]}" for name in ("source", "target") if columns[name]]
+    words += [] if header is None else ["--header" if header else "--no-header"]
+    words += ["--skip-bad"] if columns["skip_bad"] else []
+    words += [
+        f"--{name}={number}"
+        for name, number in numbers.items()
+        if number is not None and number != DEFAULTS.get(name)
+    ]
+    return words + [f"--set={setting}" for setting in settings or ()]

@@ -101,7 +101,8 @@ def train(
     display: Kind = "silent" if quiet else "auto"
     if resume is not None:
         _alone(data=data, out=out, valid=valid, recipe=recipe, seed=seed, also=also, weights=weights)
-        _alone(**{"from": start_from})
+        columns = {"source": source or None, "target": target or None, "header": header}
+        _alone(**{"from": start_from, "skip-bad": skip_bad or None}, **columns)
         suguk.resume(resume, overrides=values.overrides(settings, train_device=device), display=display)
         folder = resume
     else:

@@ -68,7 +68,7 @@ def tune(
     from suguk.tuning import plan as plans
 
     plans.require_optuna()
-    from suguk.tuning.study import begin
+    from suguk.tuning.study import begin, best
     from suguk.tuning.summary import summarise
 
     of_data: dict[str, Any] = {
@@ -87,7 +87,12 @@ def tune(
         say(
             f"warning: a trial has {60 * share:.0f} s, in which little may be learned; a longer --budget gives it more"
         )
-    tuner.run(budget=minutes, trials=trials)
+    try:
+        tuner.run(budget=minutes, trials=trials)
+    except UserError:
+        if best(tuner.study) is not None and not quiet:
+            say(summarise(tuner).text())  # what was found stands in the folder
+        raise
     found = summarise(tuner)
     streams.write_json(found.to_json(), indent=1) if json else streams.write_text(found.text())
 

@@ -40,12 +40,12 @@ class PredictConfig(Section):
     )
     sample: bool = Field(False, description="draw outputs at random, beam of them, instead of searching")
     temperature: float = Field(
-        1.0, gt=0, description="of samples: log probabilities are divided by it; below 1: more cautious"
+        1.0, ge=1e-6, description="of samples: log probabilities are divided by it; below 1: more cautious"
     )
     top_k: int = Field(0, ge=0, description="draw among the k most probable words only; 0: among all")
     top_p: float = Field(
         1.0,
-        gt=0,
+        ge=1e-6,
         le=1,
         description="draw among the most probable words that hold this probability (Holtzman et al. 2020)",
     )

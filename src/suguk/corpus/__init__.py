@@ -50,26 +50,29 @@ def predict_table(
     model: a run directory or an exported file. data: files, or folders of them. source: a column by name or number
     from 1; else the first of text. rows: of a part, at most. workers: processes, or actors of Ray; None: one for each
     processor. ray: the address of a cluster, see `cluster.answers`; None: this machine. quiet: no progress on
-    standard error. Started again, it does the parts that are missing. UserError: another job is in `out`, what is
-    wrong with model, data or cluster; DataError carries every source that cannot be predicted.
+    standard error. Started again, it does the parts that are missing. UserError: another job or another process is
+    in `out`, what is wrong with model, data or cluster; DataError carries every source that cannot be predicted.
     """
     started = time.monotonic()
     check_count(workers)
     carried = Carried.read(model)
     job = parts.Job.plan(carried.fingerprint, data, options, source, rows)
     out = out.absolute()
-    left = parts.begin(out, job)
-    work, every = parts.PartWork(carried, job, str(out)), job.parts()
-    progress = _Progress(
-        len(every) - len(left), len(every), sum(every[number].rows for number in left), quiet
-    )
-    try:
-        with closing(_answers(work, left, workers, ray)) as counts:
-            for count in counts:
-                progress.add(count)
-    finally:
+    parts.begin(out, job)
+    with files.alone(out):
         parts.sweep(out)
-    files.write(out / parts.SUCCESS, b"")
+        left, every = parts.left(out, job), job.parts()
+        work = parts.PartWork(carried, job, str(out))
+        progress = _Progress(
+            len(every) - len(left), len(every), sum(every[number].rows for number in left), quiet
+        )
+        try:
+            with closing(_answers(work, left, workers, ray)) as counts:
+                for count in counts:
+                    progress.add(count)
+        finally:
+            parts.sweep(out)
+        files.write(out / parts.SUCCESS, b"")
     return Summary(progress.rows, len(left), len(every) - len(left), time.monotonic() - started)
 
 

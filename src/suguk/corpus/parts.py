@@ -59,8 +59,8 @@ class Job:
         return {"format": FORMAT, **asdict(self)}
 
 
-def begin(out: Path, job: Job) -> list[int]:
-    """Make `out` the place of this job, or go on with it; the numbers of the parts that are not there yet.
+def begin(out: Path, job: Job) -> None:
+    """Make `out` the place of this job, or go on with it.
 
     UserError where another job is there, or anything else; DataError for sources that cannot be predicted, before
     anything is written.
@@ -84,7 +84,10 @@ def begin(out: Path, job: Job) -> list[int]:
             hint = "name another --output"
             raise UserError(f"cannot be made a directory: {fault.strerror}", where=out, hint=hint) from None
         files.write(out / JOB, json.dumps(job.record(), ensure_ascii=False, indent=1).encode())
-    sweep(out)
+
+
+def left(out: Path, job: Job) -> list[int]:
+    """The numbers of the parts that are not there yet."""
     return [part.number for part in job.parts() if not (out / part.name).exists()]
 
 

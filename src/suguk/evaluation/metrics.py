@@ -62,7 +62,8 @@ def corpus(
 ) -> dict[str, MetricValue]:
     """The metrics `names` of `outputs`, in the order of `names`.
 
-    references: for each output one or more references, their number may vary. lowercase: compare without case
+    references: for each output one or more references, their number may vary; they and the outputs are compared in
+    Unicode's form NFC. lowercase: compare without case
     (all but `per`). tokenize: sacrebleu's tokenisation for BLEU; "none" for text that is tokenised already.
     effective_order: BLEU of texts under four words counts the n-grams that exist instead of being 0.
     Raises UserError for an unknown metric or tokenisation, different counts, no output, or no reference.
@@ -73,6 +74,7 @@ def corpus(
     if tokenize not in TOKENIZE:
         raise _unknown("tokenisation of BLEU", tokenize, TOKENIZE)
     check_counts(len(outputs), "outputs", references)
+    outputs, references = _nfc(outputs), list(map(_nfc, references))
     values = {}
     for name in names:
         if name in ("bleu", "chrf", "ter"):
@@ -103,9 +105,14 @@ def sentence_chrf(
     """chrF of each output alone, in percent; what examples are ordered by."""
     metric = _sacrebleu("chrf", lowercase=lowercase)
     return [
-        float(metric.sentence_score(output, list(group)).score)
-        for output, group in zip(outputs, references, strict=True)
+        float(metric.sentence_score(output, _nfc(group)).score)
+        for output, group in zip(_nfc(outputs), references, strict=True)
     ]
+
+
+def _nfc(texts: Sequence[str]) -> list[str]:
+    """As tokenizers have them: what Unicode calls equal is equal, composed or not."""
+    return [unicodedata.normalize("NFC", text) for text in texts]
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> UserError:
@@ -148,8 +155,7 @@ def _own(
     name: str, outputs: Sequence[str], references: Sequence[Sequence[str]], *, lowercase: bool
 ) -> MetricValue:
     def clean(text: str) -> str:
-        text = unicodedata.normalize("NFC", text).strip()
-        return text.lower() if lowercase else text
+        return text.strip().lower() if lowercase else text.strip()
 
     cleaned = [clean(output) for output in outputs]
     groups = [[clean(reference) for reference in group] for group in references]

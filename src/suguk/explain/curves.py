@@ -146,6 +146,8 @@ def _metric(axes: "Axes", records: Sequence[Mapping[str, Any]]) -> None:
     axes.plot(steps, scores, color=GREEN, linewidth=1.8, marker="o", markersize=4)
     if len(scores):
         best = int(scores.argmax() if name in _RISING else scores.argmin())
+        said = np.flatnonzero(np.isin(steps, [one["step"] for one in valid if one.get("best")]))
+        best = int(said[-1]) if len(said) else best  # of equal scores the one that was kept
         axes.plot(steps[best], scores[best], "o", color=GREEN, markersize=10, fillstyle="none")
         axes.set_title(
             f"best {scores[best]:.2f} at update {steps[best]:,.0f}", loc="right", fontweight="normal"

@@ -190,7 +190,10 @@ def _validation(folder: Path) -> dict[str, Any] | None:
 def with_metadata(model: onnx.ModelProto, trained: TextPredictor, about: Mapping[str, Any]) -> bytes:
     """The file: settings, fields and what is said about the model stand in it, and a sha256 of all of it."""
     # Whoever gets the file need not know where the data lay.
-    config = trained.config.model_copy(update={"data": DataConfig(lowercase=trained.config.data.lowercase)})
+    sides = {"source": trained.config.source, "target": trained.config.target}
+    kept: dict[str, Any] = {name: side.model_copy(update={"embeddings": ""}) for name, side in sides.items()}
+    kept |= {"data": DataConfig(lowercase=trained.config.data.lowercase)}
+    config = trained.config.model_copy(update=kept)
     held = {
         container.FORMAT_KEY: container.FORMAT,
         container.VERSION_KEY: str(container.VERSION),

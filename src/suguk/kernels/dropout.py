@@ -21,7 +21,7 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     if x.device.type != "cpu":
         return F.dropout(x, share, True)
     kept = max(round((1 - share) * 65536), 1)
-    result: Tensor = _Dropout.apply(x, _bits(x) < kept - 32768, 65536 / kept)  # type: ignore[no-untyped-call]
+    result: Tensor = _Dropout.apply(x, _bits(x) <= kept - 32769, 65536 / kept)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -50,7 +50,10 @@ def chosen(like: Tensor, share: float) -> Tensor:
     """True with probability `share`, rounded to 1/65536, for each value of `like`."""
     if like.device.type != "cpu":
         return torch.rand(like.shape, device=like.device) < share
-    return _bits(like) < round(share * 65536) - 32768
+    few = round(share * 65536)
+    if few == 0:
+        return torch.zeros_like(like, dtype=torch.bool)
+    return _bits(like) <= few - 32769  # as many of 65,536 numbers; the bound itself fits into sixteen bits
 
 
 def _bits(like: Tensor) -> Tensor:

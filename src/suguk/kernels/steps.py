@@ -9,7 +9,7 @@ and values of attention, which are matrices too, one for each row of the batch.
 
 Inside `with Steps(T):` the functions `linear`, `scores`, `mix` and `cell` of this file work like that; outside they are
 plain PyTorch, so the same code of a decoder's step serves training, search and export. Under autocast the products take
-its type; states and gates stay in float32.
+its type, and so do the states of a tanh cell and h of an LSTM; gates, c of an LSTM and a GRU's states are float32.
 """
 
 from collections.abc import Callable

@@ -43,8 +43,7 @@ def extended(log_probs: Tensor, switch: Tensor, weights: Tensor, copies: Tensor)
     same = (copies.unsqueeze(2) == copies.unsqueeze(1)).to(weights.dtype)  # [B, S, S]
     mass = torch.matmul(weights, same) * (-F.softplus(switch)).exp().unsqueeze(-1)
     at = copies.unsqueeze(1).expand_as(weights)
-    alone = generated.gather(-1, at)
-    both = torch.where(mass > 0, (alone.exp() + mass).log(), alone)
+    both = (generated.gather(-1, at).exp() + mass.clamp(min=LEAST)).log()
     return generated.scatter(-1, at, both.to(generated.dtype))
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from suguk.model.attention import AdditiveScore, PredictiveWindow
+from suguk.model.attention import AdditiveScore, CoverageScore, PredictiveWindow
 from suguk.model.cells import Cell
 
 
@@ -14,7 +14,8 @@ def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
     (Cho 2014 §4.1.1; Bahdanau 2014 B.1).
     xavier: Glorot uniform matrices, recurrent ones orthogonal, embeddings N(0, 1/E), biases 0, the LSTM's forget bias 1
     (Jozefowicz 2015).
-    Gains of layer normalisation are 1, its biases 0 (Ba et al. 2016, §6), whatever the kind.
+    Whatever the kind, gains of layer normalisation are 1 and the bias of c's is 0 (Ba et al. 2016, §6; sums have the
+    biases of the cell), and coverage begins without effect, w_c = 0.
     """
     for name, parameter in model.named_parameters():
         if kind == "uniform":
@@ -30,6 +31,8 @@ def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
     for module in model.modules():
         if isinstance(module, Cell) and module.habits.layer_norm:
             _norms(module)
+        elif isinstance(module, CoverageScore):
+            nn.init.zeros_(module.w_c)
     if kind == "uniform":
         return
     for module in model.modules():

@@ -74,8 +74,8 @@ class Seq2Seq(nn.Module):
         """Scheduled sampling (Bengio et al. 2015 §2.3): what the decoder is fed, [B, T], in the place of the targets.
 
         After `<sos>` each is the true one with probability `truth`, else drawn from the model's distribution after what
-        it was fed so far. Drawn without dropout, as the model will do in decoding; no gradient flows through the draws,
-        so they need none, and the steps that do need one are those of teacher forcing.
+        it was fed so far. Drawn without dropout in the decoder, from the encoder's states of this update; no gradient
+        flows through the draws, so they need none, and the steps that do need one are those of teacher forcing.
         """
         training = self.decoder.training
         self.decoder.eval()

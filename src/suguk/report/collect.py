@@ -58,12 +58,14 @@ def collect(
     change: Callable[[PredictConfig], PredictConfig] = lambda base: base,
     device: str = "auto",
     start: Callable[[int], Callable[[Prediction], None]] | None = None,
+    asked: Sequence[str] = (),
     **columns: Any,
 ) -> Report:
     """The report of a run directory on its validation data, or on `data` (columns: as for `data.read.read`).
 
     change: from the model's settings of the search to those of the report. start(total) gives what is called with
-    every prediction, for a progress display. ModelError, DataError.
+    every prediction, for a progress display. asked: options of the command, to say how the report is made again.
+    ModelError, DataError.
     """
     folder, choices = Path(run), choices or Choices()
     model = TrainedModel.load(folder, device)
@@ -102,6 +104,7 @@ def collect(
         training_sources=frozenset(found.train.sources) if found.train is not None else frozenset(),
         changed=found.changed,
         missing=found.missing,
+        copies=model.config.model.copying,
     )
     return Report(
         about=_about(folder, model, found, about, records),
@@ -113,7 +116,7 @@ def collect(
         training_pairs=None if found.train is None else len(found.train),
         forcing=compared,
         settings=_settings(model.config),
-        origin=_origin(folder, model.config, about, data),
+        origin=_origin(folder, model.config, about, [*data, *asked]),
     )
 
 
@@ -278,12 +281,14 @@ def _shown(value: Any) -> str:
     return str(value) if value != "" else "none"
 
 
-def _origin(folder: Path, config: Config, about: dict[str, Any], data: Sequence[str]) -> Origin:
+def _origin(folder: Path, config: Config, about: dict[str, Any], asked: Sequence[str]) -> Origin:
+    """asked: words after the run in the command of the report."""
     valid = ["--valid", *config.data.valid] if config.data.valid else []
     again = ["suguk", "train", *config.data.train, *valid, "--recipe", str(folder / "config.toml")]
+    again += ["--from", about["lineage"][-1]["run"]] if about.get("lineage") else []
     commands = [
         [*again, "--out", f"{folder}-again"],
-        ["suguk", "report", str(folder), *data],
+        ["suguk", "report", str(folder), *asked],
         ["suguk", "predict", str(folder)],
     ]
     recorded = ("suguk", "torch", "python")

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
@@ -45,13 +46,16 @@ def example(
     attention: Attention | None,
 ) -> Example:
     lowercase = model.config.data.lowercase
+    references = [unicodedata.normalize("NFC", text) for text in references]  # as outputs are
     nearest = max(references, key=lambda text: difflib.SequenceMatcher(None, text, prediction.output).ratio())
     eos = model.target.tokens([EOS]) if prediction.finished else []
     return Example(
         kind=kind,
         source=prediction.source,
         output=prediction.output,
-        reference=compared(nearest, prediction.output, lowercase=lowercase),
+        reference=compared(
+            nearest, prediction.output, lowercase=lowercase, words=model.target.kind == "symbols"
+        ),
         chrf=chrf,
         exact=_same(prediction.output, references, lowercase=lowercase),
         tokens=(*prediction.tokens, *eos),
@@ -67,9 +71,14 @@ def _same(output: str, references: Sequence[str], *, lowercase: bool) -> bool:
     return output in references
 
 
-def compared(reference: str, output: str, *, lowercase: bool = False) -> tuple[Part, ...]:
-    """The reference in pieces that the output has in this order, and others: words, or characters of one word."""
-    spaced = " " in reference.strip() or " " in output.strip()
+def compared(
+    reference: str, output: str, *, lowercase: bool = False, words: bool = False
+) -> tuple[Part, ...]:
+    """The reference in pieces that the output has in this order, and others: words, or characters of one word.
+
+    Together they are the reference. words: never characters.
+    """
+    spaced = words or " " in reference.strip() or " " in output.strip()
     wanted, found = (text.split(" ") if spaced else list(text) for text in (reference, output))
     keys = [[piece.lower() for piece in side] if lowercase else side for side in (wanted, found)]
     matcher = difflib.SequenceMatcher(None, keys[0], keys[1], autojunk=False)
@@ -78,7 +87,8 @@ def compared(reference: str, output: str, *, lowercase: bool = False) -> tuple[P
     for block in matcher.get_matching_blocks():
         for begin, end, matched in ((at, block.a, False), (block.a, block.a + block.size, True)):
             if end > begin:
-                parts.append(Part((" " if spaced else "").join(wanted[begin:end]), matched))
+                before = " " if spaced and begin else ""
+                parts.append(Part(before + (" " if spaced else "").join(wanted[begin:end]), matched))
         at = block.a + block.size
     return tuple(parts)
 

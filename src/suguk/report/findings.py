@@ -24,6 +24,7 @@ class Seen(NamedTuple):
     training_sources: frozenset[str]
     changed: bool
     missing: str
+    copies: bool = False  # whether the model copies unknown words
 
     @property
     def unit(self) -> str:
@@ -201,7 +202,8 @@ def _ending(seen: Seen) -> Iterator[Finding]:
             )
         return
     sign = 1 if seen.curves.rising else -1
-    best = max(scored, key=lambda point: (sign * (point.score or 0.0), -point.step))
+    said = [point for point in scored if point.best]  # of equal scores the one that was kept
+    best = said[-1] if said else max(scored, key=lambda point: (sign * (point.score or 0.0), -point.step))
     lowest = min((p for p in scored if p.loss is not None), key=lambda p: p.loss or 0.0, default=best)
     last = scored[-1]
     if best is last or scored.index(best) == len(scored) - 2:
@@ -235,10 +237,10 @@ def _unknown(seen: Seen) -> Iterator[Finding]:
     for side in seen.sides:
         if side.unknown_rate >= 0.01:
             yield Finding(
-                "warning",
+                "note" if seen.copies else "warning",
                 f"Unknown tokens in {side.name}",
                 f"{side.unknown_rate:.1%} of the tokens are not in the vocabulary of {side.vocabulary:,} "
-                f"({side.tokenizer}).",
+                f"({side.tokenizer})." + " Those that the source has may be copied." * seen.copies,
                 "A larger vocab_size, or a tokenizer of subwords (bpe, unigram) or bytes.",
             )
 

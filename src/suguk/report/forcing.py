@@ -3,14 +3,14 @@
 Shapes: B rows, S source length, T target length, R readout, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from suguk.copying import copied
-from suguk.fields import PAD
+from suguk.copying import Copied, copied, copier
+from suguk.fields import EOS, PAD
 from suguk.predictor import Prediction
 from suguk.trained import TrainedModel
 
@@ -64,9 +64,28 @@ def free_accuracy(model: TrainedModel, predictions: Sequence[Prediction], target
     from rapidfuzz.distance import LCSseq
 
     found = total = 0
-    for prediction, ids in zip(predictions, model.target.encode_batch(targets), strict=True):
-        wanted = model.target.tokens(ids)
+    sources = [prediction.source for prediction in predictions]
+    wanted_of = _pieces(model, sources, targets)
+    for prediction, wanted in zip(predictions, wanted_of, strict=True):
         output = [*prediction.tokens, *(wanted[-1:] if prediction.finished else [])]
         found += LCSseq.similarity(output, wanted)
         total += len(wanted)
     return found / max(total, 1)
+
+
+def _pieces(model: TrainedModel, sources: Sequence[str], targets: Sequence[str]) -> Iterator[list[str]]:
+    """Tokens of the targets with `<eos>`; where the model copies, words that only the source has are themselves."""
+    maker = copier(model.config, model.source, model.target)
+    ids = model.target.encode_batch(targets)
+    if maker is None:
+        yield from map(model.target.tokens, ids)
+        return
+    makes = Copied(maker, sources, targets)
+    for row, text in enumerate(sources):
+        (source, _), (target, _) = (
+            model.source.collate([model.source.encode(text)]),
+            model.target.collate([ids[row]]),
+        )
+        _, (wanted,) = makes(source, target, [row])
+        pieces = maker.pieces(wanted[:-1].tolist(), source[0].tolist(), text)
+        yield [*model.target.shown(pieces), *model.target.tokens([EOS])]

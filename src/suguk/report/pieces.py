@@ -4,9 +4,9 @@ import unicodedata
 from html import escape
 
 from suguk.explain.heatmap import visible
-from suguk.report.contents import Example, Setting
+from suguk.report.contents import Example, Part, Setting
 
-SPACES = {"▁": " ", "Ġ": " "}  # how tokens write a space
+SPACE = "▁"  # how tokens write one
 
 
 def text(value: str) -> str:
@@ -56,23 +56,24 @@ def example(one: Example, tokenizer: str) -> str:
     chips = f'<span class="chip {one.kind}">{one.kind}</span>'
     chips += '<span class="chip exact">exact</span>' if one.exact else ""
     chips += "" if one.finished else '<span class="chip cut">cut at the maximum length</span>'
-    reference = (
-        " ".join if any(" " in part.text for part in one.reference) or tokenizer == "symbols" else "".join
-    )
-    wanted = [
-        text(part.text) if part.matched else f'<span class="miss">{text(part.text)}</span>'
-        for part in one.reference
-    ]
+    wanted = "".join(map(_part, one.reference))
     rows = [
         ("source", text(one.source) or _NOTHING),
         ("output", _output(one, tokenizer)),
-        ("reference", reference(wanted) or _NOTHING),
+        ("reference", wanted or _NOTHING),
     ]
     listed = "".join(f'<dt>{name}</dt><dd dir="auto">{content}</dd>' for name, content in rows)
     return (
         f'<article class="card example" data-kind="{one.kind}"><div class="top">{chips}<span>chrF {one.chrf:.1f}'
         f"</span></div><dl>{listed}</dl></article>"
     )
+
+
+def _part(part: Part) -> str:
+    if part.matched:
+        return text(part.text)
+    inside = part.text.lstrip(" ")
+    return " " * (len(part.text) - len(inside)) + f'<span class="miss">{text(inside)}</span>'
 
 
 _NOTHING = '<span class="nothing">empty</span>'
@@ -89,14 +90,11 @@ def _output(one: Example, tokenizer: str) -> str:
     end = "".join(
         f' <span class="t end u{_shade(p)}" data-p="{p:.3f} for the end">end</span>' for _, p in ended
     )
-    return ((" " if tokenizer in ("word", "symbols") else "").join(shaded) or _NOTHING) + end
+    return ((" " if tokenizer == "symbols" else "").join(shaded) or _NOTHING) + end
 
 
 def _token(token: str, probability: float, tokenizer: str, *, first: bool) -> str:
-    shown = token
-    if tokenizer in ("bpe", "unigram", "char"):
-        for mark, space in SPACES.items():
-            shown = shown.replace(mark, space)
+    shown = token if tokenizer == "symbols" else token.replace(SPACE, " ")
     shown = shown.removeprefix(" ") if first else shown
     return f'<span class="t u{_shade(probability)}" data-p="{probability:.3f}">{text(shown)}</span>'
 

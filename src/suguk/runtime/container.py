@@ -69,9 +69,8 @@ def metadata(content: bytes, path: Path) -> dict[str, str]:
 def digest(content: bytes) -> str:
     """sha256 of every field of the message but the entry that holds it."""
     found = hashlib.sha256()
-    for number, _, begin, end in walk(content):
-        entry = content[begin:end] if number == METADATA else b""
-        if number != METADATA or _entry(entry)[0] != DIGEST_KEY:
+    for number, wire, begin, end in walk(content):
+        if number != METADATA or wire != BYTES or _entry(content[begin:end])[0] != DIGEST_KEY:
             found.update(f"{number}:{end - begin}:".encode())
             found.update(memoryview(content)[begin:end])
     return found.hexdigest()

@@ -1,14 +1,19 @@
 """Sizes that an exported file states, compared with what it holds, before ONNX Runtime sets anything aside for it."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from suguk.errors import ModelError
-from suguk.runtime.container import BYTES, GRAPH, VARINT, CutError, varint, walk
+from suguk.runtime.container import BYTES, GRAPH, METADATA, VARINT, CutError, varint, walk
 
 INITIALIZER = 5  # of onnx.GraphProto
+MOST, LONGEST = 8, 2**40  # dimensions of a constant, and the length of one
+# The key under which onnx.TensorProto.external_data names a file; before it its field and its length, however written.
+KEY = b"location"
+BEFORE = re.compile(rb"(?:\n|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)\Z")
 DIMS, TYPE, NAME, RAW, LOCATION = 1, 2, 8, 9, 14  # of onnx.TensorProto
 WIDTHS = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}  # bytes of a value by onnx.TensorProto.DataType
 # How the tables end whose rows are the entries of a vocabulary, in either precision.
@@ -61,6 +66,10 @@ def _tensor(content: memoryview) -> Stored:
 def check(content: bytes, source: int, target: int, path: Path) -> None:
     """source, target: entries of the vocabularies. ModelError: a constant is not all there, or not of that size."""
     try:
+        if _elsewhere(content):
+            raise ModelError(
+                "values of the graph are in another file, which no export of suguk's has", where=path
+            )
         for one in stored(content):
             fault = _fault(one, source, target)
             if fault:
@@ -69,9 +78,25 @@ def check(content: bytes, source: int, target: int, path: Path) -> None:
         raise ModelError("not an ONNX file, or cut short", where=path, hint="copy it again") from None
 
 
+def _elsewhere(content: bytes) -> bool:
+    """Whether a tensor anywhere, in nodes and inner graphs too, names a file.
+
+    Looked for in the bytes: to walk all nodes would cost a tenth of a second at every start.
+    """
+    for number, _, begin, end in walk(content):
+        at = content.find(KEY, begin, end) if number != METADATA else -1
+        while at >= 0:
+            if BEFORE.search(content, max(begin, at - 20), at):
+                return True
+            at = content.find(KEY, at + 1, end)
+    return False
+
+
 def _fault(one: Stored, source: int, target: int) -> str:
     if one.elsewhere:
         return "its values are in another file, which no export of suguk's is"
+    if len(one.dims) > MOST or max(one.dims, default=0) > LONGEST:
+        return f"{len(one.dims)} dimensions of up to {max(one.dims)}, more than any export of suguk's has"
     expected = math.prod(one.dims) * WIDTHS.get(one.type, 0)
     if one.bytes != expected:
         return f"{list(one.dims)} values of type {one.type} take {expected} bytes, found {one.bytes}"

@@ -76,6 +76,7 @@ class Choice(NamedTuple):
     parent: Tensor | None  # [B, K] the seat that it comes from; None: its own
     total: Tensor  # [B, K] log probability
     word: Tensor  # [B, K] the new word
+    gain: Tensor | None = None  # [B, K] its log probability; None: what `total` grew by, which is rounded
 
 
 def begin(stepper: Stepper, memory: Memory, wish: Wish) -> Beam:
@@ -104,14 +105,14 @@ Chooser = Callable[[Tensor, Beam, Wish], Choice]
 def advance(stepper: Stepper, beam: Beam, memory: Memory, wish: Wish, choose: Chooser) -> Beam:
     """One more token for every live hypothesis. choose: who follows, of `alone`, `together` and `as_wished`."""
     log_p, state, looked = stepper.step(beam.last, beam.state, memory)
-    new, parent, total, word = choose(log_p, beam, wish)
+    new, parent, total, word, gain = choose(log_p, beam, wish)
     before = beam._replace(state=state)
     if parent is not None:  # everything that a hypothesis carries follows its parent
         before = Beam(beam.step, beam.said, *select(before[2:], parent))
         looked = select(looked, parent)
     grown = new & (total > -torch.inf)  # an impossible candidate leaves its seat empty
     word = torch.where(grown, word, PAD)
-    gained = torch.where(grown, total - before.log_probs, 0.0)
+    gained = torch.where(grown, total - before.log_probs if gain is None else gain, 0.0)
     if choose is as_wished:
         before = before._replace(said=_written(before.said, word, beam.step))
     return before._replace(
@@ -150,7 +151,8 @@ def alone(log_p: Tensor, beam: Beam, wish: Wish) -> Choice:
         asked = menu.asked(wish.prefix, beam.step)
         word = torch.where(asked < 0, word, asked)
     gained = log_p.gather(2, word.unsqueeze(2)).squeeze(2)
-    return Choice(beam.live, None, torch.where(beam.live, beam.log_probs + gained, beam.log_probs), word)
+    total = torch.where(beam.live, beam.log_probs + gained, beam.log_probs)
+    return Choice(beam.live, None, total, word, gained)
 
 
 def _barred(log_p: Tensor) -> Tensor:

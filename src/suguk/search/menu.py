@@ -189,7 +189,11 @@ def candidates(
     )  # [B, K, O]
     keys = totals.scatter_add(2, chosen, -menu.diversity.to(totals.dtype).expand(chosen.shape))
     follows = done.next  # [B, K, C + 1]
-    twice = (follows.unsqueeze(3) == follows.unsqueeze(2)).long().tril(-1).sum(3) > 0
+    same = follows.unsqueeze(3) == follows.unsqueeze(2)  # [B, K, C + 1, C + 1]
+    twice = same.long().tril(-1).sum(3) > 0
+    furthest = torch.where(same, done.so_far.unsqueeze(2), 0).amax(
+        3
+    )  # of all phrases that this word goes on with
     wanted_keys = keys.gather(2, follows).masked_fill(twice | (follows == PAD), -torch.inf)
     rest = keys.scatter(2, follows, -torch.inf)
     if not plenty(vocabulary):  # there may be more seats than words
@@ -199,7 +203,7 @@ def candidates(
     best, words = rest.topk(seats, dim=2)
     words = torch.where(best > -torch.inf, words, PAD)
     keys, words = torch.cat([wanted_keys, best], dim=2), torch.cat([follows, words], dim=2)
-    bank = done.met.unsqueeze(2) + torch.cat([done.so_far + 1, torch.zeros_like(best).long()], dim=2)
+    bank = done.met.unsqueeze(2) + torch.cat([furthest + 1, torch.zeros_like(best).long()], dim=2)
     keys = _by_bank(keys.flatten(1), bank.flatten(1), done.most).reshape(keys.shape)
     return keys, totals.gather(2, words), words
 

@@ -14,13 +14,21 @@ from suguk.training.move import to_device
 from suguk.training.update import Updater, is_full
 
 
+class PairTooLargeError(Exception):
+    """One row of a data set is more than the memory holds."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
+
+
 def gradient(
     updater: Updater, dataset: Dataset, batches: Sequence[Rows], parts: int, *, truth: float | None = None
 ) -> tuple[Tensor, int]:
     """Leave the gradient of Σ loss / parts with the weights. The sum of negative log likelihoods, and the halvings.
 
-    batches: the rows [B] of each; parts, truth: see `Updater.gradient`. The fault of a full memory if one
-    row is too much. A batch that does not fit has added to some gradients already, so then all batches begin anew.
+    batches: the rows [B] of each; parts, truth: see `Updater.gradient`. PairTooLargeError if one row is
+    too much. A batch that does not fit has added to some gradients already, so then all batches begin anew.
     """
     pieces, halvings = list(batches), 0
     while True:
@@ -44,8 +52,10 @@ def _sum(
             batch = to_device(dataset.batch(rows), updater.device)
             nll += updater.gradient(*batch, parts=parts, truth=truth).nll
         except (RuntimeError, MemoryError) as fault:
-            if len(rows) == 1 or not is_full(fault):
+            if not is_full(fault):
                 raise
+            if len(rows) == 1:
+                raise PairTooLargeError(int(rows[0])) from None
             return nll, number  # out of here, as the fault holds what the batch has allocated
     return nll, None
 

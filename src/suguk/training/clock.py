@@ -25,8 +25,8 @@ class Clock:
         return self.earlier + time.monotonic() - self.started
 
     def spent(self) -> float:
-        """Share of the budget; 0 without one."""
-        return 0.0 if self.budget is None else self.elapsed() / self.budget
+        """Share of the time there is for updates; 0 without a budget."""
+        return 0.0 if self.budget is None else self.elapsed() / (self.budget - self._reserve(self.budget))
 
     def updated(self, seconds: float) -> None:
         self.progress.counts.seconds += seconds
@@ -53,9 +53,15 @@ class Clock:
         self.progress.valid_seconds = guess()
 
     def _left(self, budget: float) -> float:
+        # An early guess of what a validation takes is made again before it ends training: see `out`.
+        return budget - self.elapsed() - self._reserve(budget, guessed=True)
+
+    def _reserve(self, budget: float, *, guessed: bool = False) -> float:
+        """Seconds that have to be left after the last update. guessed: count a validation that was only guessed at."""
+        seconds = self.progress.valid_seconds if guessed or self.progress.best is not None else None
         # Half the budget is for updates, whatever a validation takes: there must be something to validate.
-        validation = min(1.1 * self.validations * (self.progress.valid_seconds or 0.0), budget / 2)
-        return budget - self.elapsed() - validation - 1.5 * self.slowest - SPARE * budget
+        validation = min(1.1 * self.validations * (seconds or 0.0), budget / 2)
+        return validation + min(1.5 * self.slowest, budget / 4) + SPARE * budget
 
     def expected(self, epochs: int) -> float:
         """Seconds until the epochs or the budget are used up, whichever comes first."""

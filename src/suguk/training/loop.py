@@ -17,13 +17,13 @@ from torch import Tensor
 
 from suguk.data.batch import Dataset, Rows, Sampler
 from suguk.data.epochs import Epochs
-from suguk.errors import ModelError
+from suguk.errors import ModelError, UserError
 from suguk.evaluation.metrics import better
 from suguk.run_directory import copy_weights, write_weights
 from suguk.trained import TrainedModel
 from suguk.training import checkpoint
-from suguk.training.average import Average
-from suguk.training.batches import gradient, sizes
+from suguk.training.average import Average, due
+from suguk.training.batches import PairTooLargeError, gradient, sizes
 from suguk.training.checkpoint import Best, Counts, MetricsLog, Progress, Saved
 from suguk.training.clock import Clock
 from suguk.training.display import Display, Status
@@ -128,7 +128,10 @@ class Loop:
             if self.progress.validated != self.progress.step:
                 self.validate()
             if self.last is not None and self.progress.averaged != self.progress.step:
-                self._validate_average(self.last)
+                if self.progress.kept:
+                    self._validate_average(self.last)
+                else:
+                    self.display.note("no average: nothing was validated since train.average_last was set")
             self.team.wait()
             return True
         finally:
@@ -157,8 +160,8 @@ class Loop:
         )
         self._update()
         progress.step += 1
-        if self.average is not None:
-            self.average.update(progress.step)
+        if self.average is not None and due(progress.step):
+            self.average.update(progress.step, progress.validated)
         if progress.index == len(self.order):
             progress.epoch, progress.index = progress.epoch + 1, 0
             self.order = self._ordered()
@@ -193,8 +196,16 @@ class Loop:
         counts.halved += halved
 
     def _gradient(self, batches: Sequence[Rows], parts: int) -> tuple[Tensor, int]:
-        return gradient(
-            self.updater, self.dataset, batches, parts, truth=truth(self.config, self.progress.step)
+        fed = truth(self.config, self.progress.step)
+        try:
+            return gradient(self.updater, self.dataset, batches, parts, truth=fed)
+        except PairTooLargeError as fault:
+            (pair,) = self.dataset.pairs(np.array([fault.row]))
+            path, line = self.place(int(pair))
+        raise UserError(
+            "this pair alone does not fit into the memory",
+            where=f"{path}:{line}",
+            hint="leave it out (data.max_length, and --skip-bad), train a smaller model, or --set train.recompute=true",
         )
 
     def _record(self) -> None:
@@ -252,6 +263,8 @@ class Loop:
         self._check(weights=True)
         if progress.counts.updates:
             self._record()
+        if self.average is not None and not due(progress.step):
+            self.average.update(progress.step, progress.validated)
         with nullcontext() if self.average is None else self.average.instead():
             result = self._validation()
             progress.valid_seconds, progress.validated = result.seconds, progress.step
@@ -260,7 +273,9 @@ class Loop:
             # The model first: a kill between the two only repeats this validation, with the same result.
             if best and self.team.first:
                 write_weights(self.folder, self.model)
-        if self.last is not None:
+        if self.last is None:
+            progress.kept = []  # should averaging be switched on again, these are not the last ones
+        else:
             self._keep(self.last)
         self.save()
         if self.last is not None and self.team.first:
@@ -276,17 +291,18 @@ class Loop:
     def _validate_average(self, last: Last) -> None:
         """The average of the last validations' weights, kept if it is the best so far."""
         progress = self.progress
-        with last.instead(progress.kept) if self.team.first else nullcontext():
+        steps = progress.kept[-last.most :]
+        with last.instead(steps) if self.team.first else nullcontext():
             result = self._validation()
             best = self._better(result)
             if best:
                 progress.best = Best(progress.step, result.score, result.loss)
-            self._record_validation(result, best, averaged=len(progress.kept))
+            self._record_validation(result, best, averaged=len(steps))
             if best and self.team.first:
                 write_weights(self.folder, self.model)
         progress.averaged = progress.step
         self.save()
-        self.display.note(f"the average of the weights of the last {len(progress.kept)} validations:")
+        self.display.note(f"the average of the weights of the last {len(steps)} validations:")
         self.display.validation(progress.step, progress.epochs, result, best=best)
 
     def _validation(self) -> Validation:

@@ -117,8 +117,8 @@ class Optimizer:
 
 def rate(config: TrainConfig, *, step: int, epochs: float, level: int, spent: float = 0.0) -> float:
     """Learning rate of update `step` (from 1). epochs: passes before it; level: decays of plateau so far; spent:
-    share of the time budget. Only `linear`, `cosine` and `one-cycle` ask the clock: with train.minutes they are not bit
-    for bit the same again.
+    share of the time for updates. Only `linear`, `cosine` and `one-cycle` ask the clock: with train.minutes they are
+    not bit for bit the same again.
 
     inverse-sqrt: linear up to `lr` over `warmup` updates, then lr · sqrt(warmup / step) (Vaswani et al. 2017
     §5.3). halving: Sutskever 2014 §3.4 and Luong 2015 §4.1, see `halvings`. cosine: lr · (1 + cos(π done)) / 2, one

@@ -35,8 +35,10 @@ from suguk.training import checkpoint
 from suguk.training.checkpoint import Saved
 from suguk.training.display import Display, Kind, choose
 from suguk.training.diverged import Place
+from suguk.training.freeze import freeze
 from suguk.training.interrupt import Interrupt
 from suguk.training.loop import Loop, Stop
+from suguk.training.precision import precision
 from suguk.training.processes import Team, agreed
 from suguk.training.start import START, Start, begin, prepared_from, start
 from suguk.training.validate import Validator
@@ -103,12 +105,13 @@ def train(
         with team.in_turn():
             prepared, choices = _prepared(recipe, given) if run is None else prepared_from(run, recipe, given)
         prepared = agreed(prepared, team)
+        prepared = prepared._replace(config=_anchored(prepared.config))
         begun = start(prepared, run) if team.first else Start(None, [], [])
         choices += begun.notes
         for choice in choices:
             shown.note(choice)
         config, fields = prepared.config, (prepared.source, prepared.target)
-        pick_device(config.train.device)
+        _possible(config, prepared)
         info = _info(prepared, choices) | ({"lineage": begun.lineage} if begun.lineage else {})
         if team.first:
             write_static(
@@ -140,7 +143,8 @@ def resume(
         config, source, target = read_static(folder)
         with _alone(folder, team):
             saved = checkpoint.read_state(folder)
-            config = _changed(config, _nested(overrides))
+            config = _anchored(_changed(config, _nested(overrides)))
+            _possible(config)
             with team.in_turn():
                 prepared = prepare(config, (source, target))
             _same_data(folder, prepared)
@@ -167,7 +171,7 @@ def _session(job: _Job, shown: Display, stop: Stop | None, team: Team) -> Traine
         torch.manual_seed(config.train.seed + team.rank)  # each process has other dropout
         model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)
         if job.saved is None and team.first:
-            begin(folder, model)
+            begin(folder, config, model)
         trained = TrainedModel(config, job.source, job.target, model, str(device))
         validator = Validator(config, job.source, job.target, job.valid)
         shown.note(_plan(job, trained))
@@ -250,20 +254,43 @@ def _stopped(loop: Loop) -> str:
 def _data_settings(
     data: Paths, valid: Paths, source: str, target: str, also: Sequence[Paths]
 ) -> dict[str, Any]:
-    """Only what was given. Paths are made absolute, as a resume may be called from elsewhere."""
-    given: dict[str, Any] = {"train": _absolute(data), "valid": _absolute(valid)}
-    given |= {"also": [_absolute(paths) for paths in also], "source": source, "target": target}
+    """Only what was given."""
+    given: dict[str, Any] = {"train": _several(data), "valid": _several(valid)}
+    given |= {"also": [_several(paths) for paths in also], "source": source, "target": target}
     return {"data": {key: value for key, value in given.items() if value}}
 
 
-def _absolute(paths: Paths) -> list[str]:
+def _anchored(config: Config) -> Config:
+    """With absolute paths, as a resume may be called from elsewhere."""
+    data, absolute = config.data, os.path.abspath
+    paths: dict[str, Any] = {key: tuple(map(absolute, getattr(data, key))) for key in ("train", "valid")}
+    paths["also"] = tuple(tuple(map(absolute, several)) for several in data.also)
+    sides = {
+        name: side.model_copy(update={"embeddings": absolute(side.embeddings)})
+        for name, side in (("source", config.source), ("target", config.target))
+        if side.embeddings
+    }
+    return config.model_copy(update={"data": data.model_copy(update=paths), **sides})
+
+
+def _possible(config: Config, prepared: Prepared | None = None) -> None:
+    """What can only be seen on this machine or in the model, before anything is written. prepared: of a new run.
+
+    UserError for a device that is not there; ConfigError for a precision it lacks, or where all weights are frozen.
+    """
+    precision(config.train.precision, torch.device(pick_device(config.train.device)))
+    if prepared is not None and config.train.freeze:
+        freeze(build(config.model, prepared.source.size, prepared.target.size, seed=1), config.train.freeze)
+
+
+def _several(paths: Paths) -> list[str]:
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if not all(isinstance(path, str | Path) for path in several):
         raise UserError(
             f"expected one table or two parallel text files, found {several[0]!r}",
             hint="write the pairs into a file, one a line, source and target with a tab between",
         )
-    return [os.path.abspath(path) for path in several]
+    return [os.fspath(path) for path in several]
 
 
 def _nested(overrides: Overrides) -> dict[str, Any]:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from suguk import config as settings
+from suguk.config import Config
 from suguk.data.embeddings import read_vectors
 from suguk.data.prepare import Prepared, prepare
 from suguk.data.vocabulary import recipe_for
-from suguk.errors import ConfigError
+from suguk.errors import ConfigError, ModelError
 from suguk.model import Seq2Seq, build
 from suguk.run_directory import copy_weights, read_static, read_weights
 
@@ -24,7 +26,9 @@ START = "start.safetensors"
 SAMPLE = 2000  # texts of a side in which unknown tokens are counted
 STRANGE = 0.01  # share of them from which on it is worth a warning
 # What a run that starts from another may have otherwise: nothing that its weights depend on.
-CHANGEABLE = {"model.dropout", "source.sampling", "target.sampling"}
+CHANGEABLE = {"source.sampling", "target.sampling", "model.dropout", "model.variational_dropout"}
+CHANGEABLE |= {"model.recurrent_dropout", "model.embedding_dropout", "model.word_dropout"}
+CHANGEABLE |= {"model.zoneout", "model.zoneout_cell"}
 
 
 class Start(NamedTuple):
@@ -71,7 +75,8 @@ def _refuse_others(plain: Mapping[str, Any], given: Mapping[str, Any], run: Path
         for key, value in asked.items() if isinstance(asked, Mapping) else ():
             name = f"{section}.{key}"
             known = key in values or (section != "data" and name in set(settings.names()))
-            if known and name not in CHANGEABLE and value != values.get(key):
+            added = name == "model.coverage" and value is True  # it begins without effect
+            if known and not added and name not in CHANGEABLE and value != values.get(key):
                 raise ConfigError(
                     f"{name} = {value} does not go with the weights of {run}, which has {values.get(key, 'none')}",
                     where="--from",
@@ -93,7 +98,9 @@ def start(prepared: Prepared, run: Path | None) -> Start:
             notes.append(_embed(model, prepared, side, path))
     lineage = []
     if run is not None:
-        read_weights(run, model)
+        plain = build(read_static(run)[0].model, prepared.source.size, prepared.target.size, seed=1)
+        read_weights(run, plain)
+        model.load_state_dict(plain.state_dict(), strict=False)  # coverage may be new
         sha256 = hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
         about = json.loads((run / "model.json").read_text(encoding="utf-8"))
         lineage = [*about.get("lineage", []), {"run": run.resolve().name, "weights_sha256": sha256}]
@@ -112,8 +119,20 @@ def _embed(model: Seq2Seq, prepared: Prepared, side: str, path: str) -> str:
     return f"{side}.embeddings: {len(ids):,} of {field.size:,} entries ({share:.1%}) are in {path}"
 
 
-def begin(folder: Path, model: Seq2Seq) -> None:
-    """The weights of `start.safetensors` into the model; nothing where there is none. ModelError if they do not fit."""
+def begin(folder: Path, config: Config, model: Seq2Seq) -> None:
+    """The weights of `start.safetensors` into the model, if the run began with any.
+
+    ModelError if they are missing, damaged, or of another model.
+    """
     path = folder / START
-    if path.exists():
+    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if not (about.get("lineage") or config.source.embeddings or config.target.embeddings):
+        return
+    try:
         copy_weights(load_file(path), model, path)
+    except (SafetensorError, OSError) as fault:
+        raise ModelError(
+            f"the weights that this run begins with are missing or damaged ({fault})",
+            where=path,
+            hint="copy the run directory again as a whole, or begin anew with another --out",
+        ) from None

@@ -7,15 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from suguk.config import Config, PredictConfig
 from suguk.copying import copied
-from suguk.data.batch import Dataset, Sampler
+from suguk.data.batch import Dataset, Rows, Sampler
 from suguk.data.read import Pairs, references
+from suguk.errors import UserError
 from suguk.evaluation import metrics
 from suguk.fields import TextField
 from suguk.trained import TrainedModel
 from suguk.training.move import to_device
+from suguk.training.update import is_full
 
 TIMED = 64  # sources decoded to guess what the first validation will take
 
@@ -86,7 +89,7 @@ class Validator:
         loss = self.loss(trained)
         # Perplexity needs no decoding but for the example.
         decoded = [self.sources[self.shown]] if self.metric == "perplexity" else self.sources
-        outputs = [prediction.output for prediction in trained.predict(decoded, self.options)]
+        outputs = self._outputs(trained, decoded)
         output = outputs[self.shown if len(outputs) > 1 else 0]
         return Validation(
             metric=self.metric,
@@ -108,13 +111,43 @@ class Validator:
         was_training = model.training
         model.eval()
         total, tokens = torch.zeros((), dtype=torch.float64, device=device), 0
+        waiting = list(reversed(self.batches))
         with torch.inference_mode():
-            for rows in self.batches:
-                found = model.loss(*to_device(self.dataset.batch(rows), device))
-                total += found.nll
-                tokens += found.tokens
+            while waiting:
+                rows = waiting.pop()
+                found = self._sum(trained, rows)
+                if found is None:  # too much for the memory: in halves
+                    waiting += reversed(np.array_split(rows, 2))
+                else:
+                    total += found[0]
+                    tokens += found[1]
         model.train(was_training)
         return float(total) / tokens
+
+    def _sum(self, trained: TrainedModel, rows: Rows) -> tuple[Tensor, int] | None:
+        """Negative log likelihood and tokens of a batch; None where it does not fit. UserError for one pair."""
+        try:
+            found = trained.model.loss(*to_device(self.dataset.batch(rows), trained.device))
+        except (RuntimeError, MemoryError) as fault:
+            if not is_full(fault):
+                raise
+            if len(rows) == 1:
+                raise _too_large() from None
+            return None
+        return found.nll, found.tokens
+
+    def _outputs(self, trained: TrainedModel, sources: list[str]) -> list[str]:
+        """Greedy outputs, of fewer sources at once where the memory asks for it. UserError if one is too much."""
+        while True:
+            try:
+                return [prediction.output for prediction in trained.predict(sources, self.options)]
+            except (RuntimeError, MemoryError) as fault:
+                if not is_full(fault):
+                    raise
+                if self.options.batch_tokens == 1:
+                    raise _too_large() from None
+            fewer = self.options.batch_tokens // 2  # out here, as the fault holds what was allocated
+            self.options = self.options.model_copy(update={"batch_tokens": fewer})
 
     def guess_seconds(self, trained: TrainedModel) -> float:
         """What a validation will take, from a small part of one; too high rather than too low.
@@ -124,7 +157,7 @@ class Validator:
         start = time.perf_counter()
         part = self.sources[:TIMED]
         if self.metric != "perplexity":
-            trained.predict(part, self.options)
+            self._outputs(trained, part)
         decoding = (time.perf_counter() - start) * len(self.sources) / len(part)
         start = time.perf_counter()
         self.loss(trained)
@@ -138,5 +171,15 @@ def _chosen(count: int, most: int, seed: int) -> list[int]:
 
 
 def _greedy(options: PredictConfig, longest: int) -> PredictConfig:
+    """The most probable word at each step, whatever else the settings ask of a search."""
     bound = min(options.max_length, math.floor(1.5 * longest) + 10)
-    return options.model_copy(update={"beam": 1, "n_best": 1, "max_length": bound})
+    kept = {"batch_tokens": options.batch_tokens, "replace_unknown": options.replace_unknown}
+    return PredictConfig(beam=1, max_length=bound, **kept)
+
+
+def _too_large() -> UserError:
+    return UserError(
+        "a single validation pair does not fit into the memory",
+        where="data.valid",
+        hint="leave the longest texts out of the validation data, or train a smaller model",
+    )

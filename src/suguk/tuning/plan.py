@@ -20,6 +20,7 @@ FORMAT = 1
 TRIALS = 12  # that a budget is shared among, if none is pruned
 PAIRS = 20_000  # of training between two validations, at most: what pruning decides on
 FILE = "tune.json"
+OF_TARGET = ("target.tokenizer", "target.vocab_size", "target.shared")
 OF_TRIALS = ("minutes", "epochs", "valid_every", "valid_samples", "export", "device")
 
 
@@ -66,6 +67,15 @@ def make(
     asked = given.get("train", {})
     train |= {key: asked[key] for key in ("export", "valid_every") if key in asked}
     base = settings.merge(config.model_dump(mode="json", exclude_none=True), {"train": train})
+    if budget is not None and minutes is not None and minutes > budget:
+        raise UserError(
+            f"a trial takes {minutes:g} minutes, more than the {budget:g} of all of them",
+            where="train.minutes",
+            hint="give a longer --budget, or leave train.minutes out: then a trial has a twelfth of it",
+        )
+    metric = metric_name(config, vocabulary(found.train, config).target)
+    if metric == "perplexity":
+        spaces.refuse(dimensions, OF_TARGET, "perplexities of other target tokens cannot be compared")
     return Plan(
         base=settings.build(base).model_dump(mode="json", exclude_none=True),
         full=_full(name),
@@ -73,7 +83,7 @@ def make(
         space=text,
         seed=seed,
         minutes=minutes,
-        metric=metric_name(config, vocabulary(found.train, config).target),
+        metric=metric,
         data=fingerprint(config, found),
     )
 
@@ -138,7 +148,8 @@ def same(folder: Path, begun: Plan, asked: Plan) -> None:
 
 def trial_settings(plan: Plan, chosen: Sequence[Mapping[str, Any]]) -> Config:
     """ConfigError where they do not go together."""
-    merged: dict[str, Any] = plan.base
+    # One metric for all, where `auto` would go by a tokenizer that is searched.
+    merged = settings.merge(plan.base, {"train": {"valid_metric": plan.metric}})
     for given in chosen:
         merged = settings.merge(merged, given)
     return settings.build(merged)

@@ -1,7 +1,8 @@
 """The space of settings that a study searches: TOML like a recipe, with choices or an interval for each setting."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -42,6 +43,11 @@ class Choice:
     name: str
     settings: dict[Any, dict[str, Any]]
 
+    @property
+    def names(self) -> set[str]:
+        """The settings that it changes."""
+        return {name for given in self.settings.values() for name in flat(given)}
+
     def suggest(self, trial: Suggests) -> dict[str, Any]:
         return self.settings[trial.suggest_categorical(self.name, tuple(self.settings))]
 
@@ -55,6 +61,10 @@ class Interval:
     high: float
     step: float | None
     log: bool
+
+    @property
+    def names(self) -> set[str]:
+        return {self.name}
 
     def suggest(self, trial: Suggests) -> dict[str, Any]:
         value: float
@@ -92,6 +102,9 @@ def parse(text: str, where: str) -> Space:
             found.append(
                 _together(name, value, where) if section == TOGETHER else _single(name, value, where)
             )
+    searched = [name for one in found for name in one.names]
+    for name in sorted({name for name in searched if searched.count(name) > 1}):
+        raise ConfigError(f"{name} is searched more than once", where=where, hint="keep one of them")
     if not found:
         raise ConfigError("there is nothing to search in it", where=where, hint=_FORM)
     return tuple(found)
@@ -102,7 +115,7 @@ _FORM = 'as in: [train] lr = { low = 0.0005, high = 0.005, log = true }, or [mod
 
 def _single(name: str, value: Any, where: str) -> Dimension:
     _known(name, where)
-    if isinstance(value, list) and value:
+    if isinstance(value, list) and value and not any(isinstance(one, list | dict) for one in value):
         return Choice(name, {one: nested(name, one) for one in value})
     keys = {"low", "high", "step", "log"}
     if isinstance(value, Mapping) and {"low", "high"} <= value.keys() <= keys:
@@ -116,8 +129,15 @@ def _single(name: str, value: Any, where: str) -> Dimension:
 
 def _possible(one: Interval, where: str) -> None:
     numbers = [value for value in (one.low, one.high, one.step) if value is not None]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers):
+    if not all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in numbers
+    ):
         raise ConfigError(f"{one.name}: expected numbers, found {numbers}", where=where)
+    whole = isinstance(one.low, int) and isinstance(one.high, int)
+    if one.step is not None and (one.step <= 0 or (whole and one.step != int(one.step))):
+        message = f"expected a step above 0, whole between whole numbers, found {one.step}"
+        raise ConfigError(f"{one.name}: {message}", where=where)
     if one.low > one.high or (one.log and (one.low <= 0 or one.step is not None)):
         message = "expected low ≤ high, and with log = true low above 0 and no step"
         raise ConfigError(f"{one.name}: {message}", where=where)
@@ -154,6 +174,26 @@ def check(space: Space, base: Config, where: str) -> None:
         faults = [fault for given in ends if (fault := _fault(base, given)) is not None]
         if len(faults) == len(ends):
             raise ConfigError(f"{one.name}: no choice is possible: {faults[0].message}", where=where)
+        if isinstance(one, Interval) and not faults and (fault := _between(base, one)) is not None:
+            raise ConfigError(
+                f"{one.name}: {fault.message}",
+                where=where,
+                hint="whole numbers at both ends, as in { low = 8, high = 16 }",
+            )
+
+
+def _between(base: Config, one: Interval) -> ConfigError | None:
+    """The fault of a value that is no whole number, where such may be proposed."""
+    if (isinstance(one.low, int) and isinstance(one.high, int)) or one.low == one.high:
+        return None
+    return _fault(base, nested(one.name, one.low + 0.617 * (one.high - one.low)))
+
+
+def refuse(space: Space, names: Sequence[str], why: str) -> None:
+    """ConfigError if one of these settings is searched."""
+    for one in space:
+        for name in sorted(one.names & set(names)):
+            raise ConfigError(f"{name} cannot be searched: {why}", where=one.name)
 
 
 def _fault(base: Config, given: Mapping[str, Any]) -> ConfigError | None:

@@ -42,18 +42,22 @@ class Tuner:
         self.study = _open(folder, plan)
 
     def run(self, *, budget: float | None, trials: int | None) -> None:
-        """Until so many minutes are spent, or so many trials are done, in all sessions. UserError if all fail."""
-        failed = 0
-        for left in self._unfinished():
-            self._continue(left)
-        while self._goes_on(budget, trials):
-            failed = 0 if self._one() else failed + 1
-            if failed == FAILURES:
-                raise UserError(
-                    f"{failed} trials failed one after the other, the last one: {self._fault()}",
-                    where=self.folder,
-                    hint="train once with `suguk train` to see what is wrong, or narrow the space",
-                )
+        """Until so many minutes are spent, or so many trials are done, in all sessions.
+
+        UserError if all fail, or another process is at it.
+        """
+        with files.alone(self.folder):
+            failed = 0
+            for left in self._unfinished():
+                self._continue(left)
+            while self._goes_on(budget, trials):
+                failed = 0 if self._one() else failed + 1
+                if failed == FAILURES:
+                    raise UserError(
+                        f"{failed} trials failed one after the other, the last one: {self._fault()}",
+                        where=self.folder,
+                        hint="train once with `suguk train` to see what is wrong, or narrow the space",
+                    )
 
     def _goes_on(self, budget: float | None, trials: int | None) -> bool:
         done = [trial for trial in self.study.trials if trial.state.is_finished()]
@@ -80,7 +84,7 @@ class Tuner:
         try:
             config = plans.trial_settings(self.plan, chosen)
         except ConfigError as fault:
-            return self._failed(trial, f"impossible: {fault.message}", 0.0)
+            return self._failed(trial, f"impossible: {fault.message}")
         trial.set_user_attr("settings", json.dumps(config.model_dump(mode="json", exclude_none=True)))
         return self._train(trial, config, {})
 
@@ -94,11 +98,9 @@ class Tuner:
         trial = optuna.trial.Trial(self.study, left._trial_id)
         begun = left.user_attrs.get("begun", 0)
         if "settings" not in left.user_attrs:
-            self._failed(trial, "ended before it began", 0.0)
+            self._failed(trial, "ended before it began")
         elif begun >= BEGUN:
-            self._failed(
-                trial, f"begun {begun} times, and ended each time without a word (out of memory?)", 0.0
-            )
+            self._failed(trial, f"begun {begun} times, and ended each time without a word (out of memory?)")
         else:
             config = settings.build(json.loads(left.user_attrs["settings"]))
             self._train(trial, config, left.intermediate_values)
@@ -119,7 +121,7 @@ class Tuner:
             message = str(getattr(fault, "message", "")) or "not enough memory"
             return self._failed(trial, message, time.monotonic() - start)
         records = read_metrics(folder)
-        trial.set_user_attr("seconds", records[-1]["seconds"] if records else time.monotonic() - start)
+        trial.set_user_attr("seconds", _seconds(folder) or time.monotonic() - start)
         shutil.rmtree(folder / "training", ignore_errors=True)  # what a resume needs, of several models' size
         return self._told(trial, watch, _best(records))
 
@@ -127,7 +129,7 @@ class Tuner:
         from optuna.trial import TrialState
 
         if kept is None:
-            return self._failed(trial, "no validation came to an end in its time", 0.0)
+            return self._failed(trial, "no validation came to an end in its time")
         before = best(self.study)
         trial.set_user_attr("score", kept["score"])
         if watch.pruned:
@@ -144,11 +146,12 @@ class Tuner:
         self.say(f"           {self.plan.metric} {kept['score']:.2f}{ended}{leads}")
         return True
 
-    def _failed(self, trial: "Trial", fault: str, seconds: float) -> bool:
+    def _failed(self, trial: "Trial", fault: str, seconds: float = 0.0) -> bool:
+        """seconds: of this session, where training has not come to write down those of all."""
         from optuna.trial import TrialState
 
         trial.set_user_attr("fault", fault)
-        trial.set_user_attr("seconds", seconds)
+        trial.set_user_attr("seconds", max(seconds, _seconds(self.place(trial.number))))
         self.study.tell(trial, state=TrialState.FAIL)
         self.say(f"trial {trial.number:03} failed: {fault}")
         return False
@@ -185,6 +188,12 @@ def _session(folder: Path, config: Config, watch: Watch) -> None:
     files.write(recipe, settings.to_toml(config).encode())
     data = config.data
     run.train(data.train, out=folder, recipe=str(recipe), valid=data.valid, display=watch, stop=watch.stop)
+
+
+def _seconds(folder: Path) -> float:
+    """What a training took so far, in all its sessions; 0 if it wrote nothing down."""
+    records = read_metrics(folder)
+    return float(records[-1]["seconds"]) if records else 0.0
 
 
 def _best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
