@@ -171,12 +171,20 @@ def tokens(constraint: Constraint | None, target: TextField) -> Tokens:
 
 def too_few_constraints(found: int) -> UserError:
     """found: how many there are."""
-    return UserError(f"a constraint for each source is needed, found {found:,} and more sources")
+    return UserError(
+        f"a constraint for each source is needed, found {found:,} and more sources",
+        where=f"source {found + 1:,}",
+        hint="an empty line in a file of constraints asks for nothing",
+    )
 
 
 def too_many_constraints(sources: int) -> UserError:
     """sources: how many there are."""
-    return UserError(f"a constraint for each source is needed, found more than {sources:,}")
+    return UserError(
+        f"a constraint for each source is needed, found more than {sources:,}",
+        where=f"constraint {sources + 1:,}",
+        hint="one line a source, in their order",
+    )
 
 
 def check_possible(asked: Tokens, options: PredictConfig, number: int) -> None:

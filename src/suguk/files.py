@@ -62,6 +62,20 @@ def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:
         _forget(temporary)
 
 
+def free(path: str | Path, ending: str = "") -> None:
+    """UserError unless a file of this name could be written; nothing is. Before the work, not after it."""
+    path = Path(path)
+    if ending and path.suffix.lower() != ending:
+        raise UserError(f"expected a name that ends in {ending}", where=path, hint=f"name it {path}{ending}")
+    if path.is_dir():
+        raise UserError("there is a directory of this name", where=path, hint="name another file")
+    above = path.absolute().parent
+    if not above.is_dir():
+        raise UserError("no such directory", where=above, hint="make it, or name another file")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError("nothing can be written here", where=above, hint="name another place")
+
+
 def write_folder(
     path: str | Path, contents: Mapping[str, bytes | memoryview | Callable[[Path], object]]
 ) -> None:

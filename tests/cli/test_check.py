@@ -75,3 +75,29 @@ def test_wrong_settings_are_refused_here_too(tables: tuple[Path, Path]) -> None:
     ran = suguk("check", tables[0], "--set", "model.hiden=3")
     assert ran.status == 2
     assert "did you mean model.hidden?" in ran.err
+
+
+def test_columns_and_corpora_of_settings_are_obeyed(tmp_path: Path) -> None:
+    table, more = tmp_path / "t.tsv", tmp_path / "more.tsv"
+    table.write_text("id\tes\ten\n" + "".join(f"{k}\tuno {k}\tone {k}\n" for k in range(40)))
+    more.write_text("es\ten\nbueno\tgood\n\tempty\n")
+    ran = suguk("check", table, "--set", "data.source=es", "--set", "data.target=en", "--also", more)
+    assert ran.status == 2
+    assert "source is column 'es', target is column 'en'" in ran.out
+    assert f"{more}:3: the source is empty" in ran.out
+
+
+def test_validation_data_have_the_columns_of_the_training_table(tmp_path: Path) -> None:
+    table = tmp_path / "t.tsv"
+    rows = "".join(f"uno {k}\tone {k}\n" for k in range(40))
+    table.write_text("es\ten\n" + rows)
+    swapped, files = tmp_path / "v.tsv", (tmp_path / "v.es", tmp_path / "v.en")
+    swapped.write_text("en\tes\n" + "".join(f"one {k}\tuno {k}\n" for k in range(40, 50)))
+    for path, word in zip(files, ("uno", "one"), strict=True):
+        path.write_text("".join(f"{word} {k}\n" for k in range(40, 50)))
+    for valid in ([swapped], files):
+        ran = suguk("check", table, "--source", "es", "--target", "en", "--valid", *valid, "--json")
+        found = json.loads(ran.out)["statistics"]
+        assert (ran.status, found["validation_pairs"]) == (0, 10), ran.err
+    found = json.loads(suguk("check", table, "--valid", swapped, "--json").out)
+    assert "source is column 'es', target is column 'en'" in " ".join(found["notes"])

@@ -150,6 +150,14 @@ def test_what_cannot_be_exported(model: Path, tmp_path: Path) -> None:
     assert ran.status == 2
     assert "no sentences to check the export on" in ran.err
     assert "--check DATA" in ran.err
+    bad = tmp_path / "bad.tsv"
+    bad.write_bytes(b"abc\tcba\nm\xe9tro\tx\n\tempty\n")
+    ran = suguk("export", model, tmp_path / "x.onnx", "--check", bad)
+    assert (ran.status, "x.onnx" in os.listdir(tmp_path)) == (2, False)
+    assert f"{bad}:2: not valid UTF-8" in ran.err
+    assert f"{bad}:3: the source is empty" in ran.err
+    ran = suguk("export", model, tmp_path / "x.onnx", "--note", "caf\udce9")
+    assert (ran.status, "--note: half a surrogate pair" in ran.err) == (2, True)
     ran = suguk("predict", tmp_path / "x.onnx", given=LINES)
     assert ran.status == 2
     assert "no such file" in ran.err

@@ -1,6 +1,7 @@
 """Options that say what outputs should be like; vectors; n-best lists in a new order."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,9 @@ def test_lines_that_are_no_list_are_all_named(model: Path, tmp_path: Path) -> No
     told = {
         '{"source": "a"}': "no source, or no hypotheses",
         "3": "no object with a source and its hypotheses",
+        "[" * 100_000: "too deep",
+        '{"problem": "x", "source": "a", "n_best": [{"output": "b", "score": 1}]}': "a problem and hypotheses",
+        f'{{"source": "a", "n_best": [{{"output": "b", "score": 1{"0" * 400}}}]}}': "a hypothesis whose score is 1000",
         '{"source": "a", "n_best": [{"output": "b", "score": NaN}]}': "a hypothesis whose score is nan",
         '{"source": "a", "n_best": [{"score": 1}]}': "a hypothesis without an output",
         f'{{"source": "{long}", "n_best": [{{"output": "b", "score": 1}}]}}': "a text of 20,001 characters",
@@ -232,6 +236,35 @@ def test_a_line_that_was_left_out_stays_out_of_its_list(model: Path, tmp_path: P
     same = suguk("rescore", model, lists, "--jsonl").lines
     assert same[1] == first.lines[1]
     assert [json.loads(line)["output"] for line in same[::2]] == ran.lines[::2]
+
+
+def test_a_list_without_a_problem_is_a_list(model: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists.jsonl"
+    one = {"source": "ba", "n_best": [{"output": "ab", "score": -1.0}], "problem": None}
+    lists.write_text("\ufeff" + json.dumps(one) + "\n", encoding="utf-8")
+    assert suguk("rescore", model, lists).lines == ["ab"]
+
+
+def test_lists_that_cannot_be_read_twice(model: Path, tmp_path: Path) -> None:
+    empty, pipe = tmp_path / "empty.jsonl", tmp_path / "pipe"
+    empty.write_bytes(b"")
+    ran = suguk("rescore", model, empty)
+    assert (ran.status, "there are no lists in it" in ran.err) == (2, True)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(pipe)
+        ran = suguk("rescore", model, pipe)
+        assert (ran.status, "write them into a file first" in ran.err) == (2, True)
+
+
+def test_a_file_of_constraints_that_is_odd(model: Path, tmp_path: Path) -> None:
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('\ufeff{"banned": ["a"]}\n', encoding="utf-8")
+    assert suguk("predict", model, "--constraints", asked, given="ba\n").status == 0
+    ran = suguk("predict", model, "--constraints", asked, given="ba\nab\n")
+    assert (ran.status, "source 2: a constraint for each source is needed" in ran.err) == (2, True)
+    asked.write_text("[" * 100_000 + "\n", encoding="utf-8")
+    ran = suguk("predict", model, "--constraints", asked, given="ba\n")
+    assert (ran.status, f"{asked}:1: too deep" in ran.err) == (2, True)
 
 
 def test_directories_joined_by_plus_are_an_ensemble(model: Path) -> None:

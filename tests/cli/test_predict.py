@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import shutil
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 from suguk import load
+from suguk.cli import streams
 from suguk.cli.predict import as_json
 from suguk.cli.streams import one_line
+from suguk.errors import UserError
 from suguk.predictor import Attention, Hypothesis, Prediction
 from tests.cli.calls import suguk
 
@@ -203,3 +206,34 @@ def test_a_device_that_is_not_there(model: Path) -> None:
     ran = suguk("predict", model, "--device", "tpu", given="abc\n")
     assert ran.status == 2
     assert "unknown device 'tpu'" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\ufeffabc\n".encode("utf-16-le"), "is UTF-16, expected UTF-8"),
+        ("\ufeffabc\n".encode("utf-32-le"), "iconv -f UTF-32 -t UTF-8"),
+        (gzip.compress(b"abc\n"), "is compressed"),
+    ],
+)
+def test_what_is_no_text_in_utf8(model: Path, content: bytes, message: str) -> None:
+    ran = suguk("predict", model, "--skip-bad", given=content)
+    assert (ran.status, ran.out) == (2, "")
+    assert message in ran.err
+
+
+def test_a_compressed_file_with_a_damaged_inside(model: Path, tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(b"".join(b"%d\n" % (k * 7919) for k in range(999))))
+    content[200:230] = bytes(30)
+    (tmp_path / "x.gz").write_bytes(content)
+    ran = suguk("predict", model, tmp_path / "x.gz")
+    assert ran.status == 2
+    assert "cannot be read" in ran.err
+
+
+def test_closed_standard_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, None)
+            with pytest.raises(UserError, match="there is no standard"):
+                streams.Lines(None, 9) if name == "stdin" else streams.write_text("x")

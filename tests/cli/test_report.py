@@ -37,3 +37,20 @@ def test_what_is_impossible_is_refused(model: Path, tmp_path: Path) -> None:
     assert suguk("report", model, bad).status == 2
     assert suguk("report", model, bad, "--skip-bad", "--json").status == 0
     assert suguk("report", tmp_path / "nothing").status == 2
+    ran = suguk("report", model, "--out", tmp_path / "none" / "page.html")
+    assert (ran.status, "no such directory" in ran.err) == (2, True)
+
+
+def test_how_to_make_it_again_has_what_was_asked(model: Path, tables: Tables) -> None:
+    table = tables[1].with_name("named.tsv")
+    table.write_text("id\tfrom\tto\n" + "".join(f"{k}\tab{k}\t{k}ba\n" for k in range(3)), encoding="utf-8")
+    asked = [
+        "--source=from",
+        "--target=to",
+        "--limit=2",
+        "--seed=4",
+        "--beam=2",
+        "--set=predict.max_length=5",
+    ]
+    found = json.loads(suguk("report", model, table, *asked, "--json", "--quiet").out)
+    assert found["origin"]["commands"][1].split() == ["suguk", "report", str(model), str(table), *asked]

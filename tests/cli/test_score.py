@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -128,10 +130,34 @@ def test_evaluate_as_json_with_chosen_metrics_and_a_picture(
         (("--tokenize", "14a"), "did you mean 13a?"),
         (("--beam", "0"), "predict.beam"),
         (("--device", "gpu"), "unknown device 'gpu'"),
-        (("--picture", "/nowhere/at/all.svg"), "/nowhere/at/all.svg"),
+        (("--picture", "/nowhere/at/all.svg"), "/nowhere/at"),
+        (("--picture", "all.png"), "all.png: expected a name that ends in .svg"),
     ],
 )
 def test_evaluate_refuses(model: Path, parallel: Tables, options: tuple[str, ...], message: str) -> None:
     ran = suguk("evaluate", model, *parallel, *options)
     assert ran.status == 2
     assert message in ran.err
+
+
+def test_columns_that_the_model_was_trained_with(model: Path, tmp_path: Path) -> None:
+    """By name, where the table has them; the first two are others here."""
+    run = tmp_path / "run"
+    shutil.copytree(model, run)
+    config = (run / "config.toml").read_text(encoding="utf-8")
+    columns = 'source = "es"\ntarget = "en"\n'
+    config = re.sub(r'^(source|target) = ""\n', "", config, flags=re.M).replace(
+        "[data]\n", f"[data]\n{columns}"
+    )
+    (run / "config.toml").write_text(config, encoding="utf-8")
+    table = tmp_path / "t.tsv"
+    table.write_text("id\tes\ten\n1\tab\tba\n", encoding="utf-8")
+    by_name, told = (
+        suguk("score", run, table),
+        suguk("score", model, table, "--source", "es", "--target", "en"),
+    )
+    assert by_name.out == told.out
+    assert by_name.status == told.status == 0, by_name.err
+    other = tmp_path / "u.tsv"
+    other.write_text("ab\tba\n", encoding="utf-8")
+    assert suguk("score", run, other).out == told.out

@@ -196,3 +196,13 @@ class TestWriteProblems:
     def test_names_of_files_may_be_any_bytes(self, tmp_path: Path) -> None:
         write_problems([Problem("m\udce9tro.tsv", 1, "empty")], tmp_path / "p")
         assert b"m\xe9tro.tsv\t1\tempty\n" in (tmp_path / "p").read_bytes()
+
+
+def test_what_is_no_text_at_all_is_refused() -> None:
+    """Two files in UTF-16 without a mark: every other character is U+0000."""
+    pairs = Pairs(("t.tsv",))
+    pairs.add(1, "a\0b\0", "c")
+    pairs.add(2, "a", "c")
+    problems, good = judged(pairs, 100)
+    assert [(problem.line, problem.kind) for problem in problems] == [(1, "no text in the source")]
+    assert good.sources[:] == ["a"]

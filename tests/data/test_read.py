@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,7 +187,36 @@ class TestHeader:
         assert "did you mean question?" in str(refused(path, source="questoin"))
 
 
+class TestColumnsOfOtherData:
+    """Validation and test data may have the columns of the training data in another place."""
+
+    def test_by_name(self, write: Write) -> None:
+        path = write("t.tsv", "en\tes\nGo.\tVe.\n")
+        assert pairs_of(read([path], like=("es", "en"))) == [("Ve.", "Go.")]
+        assert pairs_of(read([path], like=("es", "en"), source="en", target="es")) == [("Go.", "Ve.")]
+
+    def test_without_their_names_the_first_two(self, write: Write) -> None:
+        path = write("t.tsv", "en\tpt\nGo.\tVai.\n")
+        pairs = read([path], like=("es", "en"))
+        assert pairs_of(pairs) == [("Go.", "Vai.")]
+        assert any("warning" in note and "'en' and 'pt'" in note for note in pairs.notes)
+        other = read([write("u.tsv", "source\ttarget\nGo.\tVai.\n")], like=("es", "en"))
+        assert not any("warning" in note for note in other.notes)
+
+
 class TestBadRows:
+    def test_parquet_that_is_not_utf_8(self, tmp_path: Path) -> None:
+        raw = pa.array([b"uno", b"m\xe9tro", b"tres"]).view(pa.string())
+        path = parquet(tmp_path / "t.parquet", a=raw, b=["one", "two", "three"])
+        pairs = read([path], skip_bad=True)
+        assert pairs_of(pairs) == [("uno", "one"), ("tres", "three")]
+        assert told(pairs) == [(2, "invalid UTF-8")]
+        assert "0xe9 at byte 2 of the cell" in pairs.problems[0].message
+
+    def test_a_cell_that_is_too_long_for_csv(self, write: Write) -> None:
+        pairs = read([write("t.csv", f"a,b\n{'x' * 200_000},c\nd,e\n")], skip_bad=True, header=False)
+        assert "a cell of more than 131,072 characters" in pairs.problems[0].message
+
     def test_wrong_column_counts(self, write: Write) -> None:
         path = write("t.tsv", "a\tb\nc\nd\te\tf\n\ng\th\n")
         error = refused(path)
@@ -252,7 +283,7 @@ class TestRefused:
     @pytest.mark.parametrize("name", ["t.tsv", "t.csv", "t.jsonl"])
     def test_one_column(self, write: Write, name: str) -> None:
         content = {"t.jsonl": '{"a": "b"}\n'}.get(name, "one\ntwo\n")
-        assert "expected at least two columns, found 1" in str(refused(write(name, content)))
+        assert re.search("expected at least two (columns|keys)", str(refused(write(name, content))))
 
     def test_no_rows_in_parquet(self, tmp_path: Path) -> None:
         path = parquet(tmp_path / "t.parquet", a=pa.array([], pa.string()), b=pa.array([], pa.string()))
@@ -285,6 +316,39 @@ class TestRefused:
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
     def test_utf_16(self, write: Write, encoding: str) -> None:
         assert "is UTF-16" in str(refused(write("t.tsv", "\ufeffa\tb\n".encode(encoding))))
+
+    @pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be"])
+    def test_utf_32(self, write: Write, encoding: str) -> None:
+        found = refused(write("t.tsv", ("\ufeff" + "a\tb\n").encode(encoding)))
+        assert "is UTF-32" in str(found)
+        assert "iconv -f UTF-32" in str(found)
+
+    def test_a_name_that_is_not_utf_8(self, tmp_path: Path) -> None:
+        path = os.fsencode(tmp_path) + b"/n\xff.tsv"
+        try:
+            Path(os.fsdecode(path)).write_bytes(b"a\tb\n")
+        except OSError:
+            pytest.skip("the file system takes no such name")
+        assert "its name is not UTF-8" in str(refused(os.fsdecode(path)))
+
+    @pytest.mark.parametrize("name", ["t.tsv", "t.csv"])
+    def test_a_header_that_cannot_be_read(self, write: Write, name: str) -> None:
+        between = {"t.tsv": b"\t", "t.csv": b","}[name]
+        path = write(name, b"espa\xf1ol\tingl\xe9s\nuno\tone\ndos\ttwo\n".replace(b"\t", between))
+        assert "the header row is not UTF-8" in str(refused(path, header=True, skip_bad=True))
+
+    @pytest.mark.parametrize("header", [True, False])
+    def test_no_header_where_there_can_be_none(self, write: Write, header: bool) -> None:
+        objects = write("t.jsonl", '{"a": "x", "b": "y"}\n')
+        for paths in ([objects], [write("t.a", "x\n"), write("t.b", "y\n")]):
+            found = str(refused(*paths, header=header))
+            assert "only .tsv and .csv may have a header row" in found
+            assert ("--header" if header else "--no-header") in found
+
+    def test_half_a_surrogate_pair_as_a_key(self, write: Write) -> None:
+        assert "half a surrogate pair in the key" in str(
+            refused(write("t.jsonl", '{"a\\ud800": "x", "b": "y"}\n'))
+        )
 
     def test_a_directory(self, tmp_path: Path) -> None:
         assert "is a directory, expected a file" in str(refused(tmp_path))
@@ -356,3 +420,16 @@ def test_rows_are_parsed_as_they_are_asked_for(write: Write, ending: str) -> Non
     assert not problems
     assert len(list(rows)) == 999
     assert [problem.line for problem in problems] == [1001]
+
+
+def test_numbers_of_json_are_their_text(write: Write) -> None:
+    numbers = ["1.10", "0.00001", "1E2", "100000000000000000000.0", "1" + "0" * 5000]
+    path = write("t.jsonl", "".join(f'{{"a": {number}, "b": "x"}}\n' for number in numbers))
+    assert read([path]).sources[:] == numbers
+    bad = read([write("u.jsonl", '{"a": "y", "b": "x"}\n{"a": NaN, "b": "x"}\n')], skip_bad=True)
+    assert told(bad) == [(2, "invalid JSON")]
+
+
+def test_no_number_in_parquet_is_nothing(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "t.parquet", a=[1.5, float("nan"), None], b=["x", "y", "z"])
+    assert read([path]).sources[:] == ["1.5", "", ""]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suguk.data.read import Pairs
-from suguk.data.split import split
+from suguk.data.split import as_read, split
 from suguk.data.texts import Texts
 from suguk.errors import DataError
 
@@ -63,3 +63,12 @@ def test_adding_pairs_moves_few_others() -> None:
 def test_one_source_cannot_be_split(sources: list[str]) -> None:
     with pytest.raises(DataError, match="at least two different sources"):
         split(made(sources), 0.1, 1)
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_what_is_the_same_for_a_model_is_one_source(lowercase: bool) -> None:
+    sources = [form for k in range(60) for form in (f"café {k}", f" cafe\u0301 {k} ", f"CAFÉ {k}")]
+    train, valid = split(made(sources), 0.3, 1, lowercase=lowercase)
+    both = [{as_read(text, lowercase) for text in part.sources} for part in (train, valid)]
+    assert not both[0] & both[1]
+    assert len(both[0] | both[1]) == (60 if lowercase else 120)

@@ -66,7 +66,9 @@ def align(
         raise UserError("--gold-from says how --gold counts, found no --gold", hint="give --gold FILE")
     loaded = values.open_model(model, device, engine, threads)
     loaded.attend([], [])  # a model without attention is told before its data are read
-    pairs = values.read_pairs(data, source, target, header, skip_bad=skip_bad, quiet=quiet)
+    pairs = values.read_pairs(
+        data, source, target, header, of=loaded.config.data, skip_bad=skip_bad, quiet=quiet
+    )
     from suguk import alignment
 
     wanted = None if gold is None else alignment.read_gold(gold, pairs, gold_from or 0)

@@ -1,13 +1,15 @@
 """`suguk check`: what is in the data, and what is wrong with it."""
 
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
 import typer
 
 from suguk.cli import streams, values
 
-if TYPE_CHECKING:
-    from suguk.data.read import Pairs
+Also = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATHS", help="More training data, one table or two files with a comma between."),
+]
 
 
 def check(
@@ -18,6 +20,7 @@ def check(
     source: values.Source = "",
     target: values.Target = "",
     header: values.Header = None,
+    also: Also = None,
     json: values.Json = False,
 ) -> None:
     """Report on DATA without training: problems, statistics, memory.
@@ -35,15 +38,22 @@ def check(
     values.check_paths(valid or data, "--valid")
     from suguk import config
     from suguk.data.check import check as check_pairs
-    from suguk.data.read import read
+    from suguk.data.prepare import unjudged
 
-    def pairs(paths: list[str]) -> "Pairs":
-        return read(paths, source=source, target=target, header=header, skip_bad=True)
-
-    given = config.assignments(settings or ())
+    of_data: dict[str, Any] = {
+        "train": data,
+        "valid": valid,
+        "source": source,
+        "target": target,
+        "header": header,
+    }
+    of_data |= {"also": [paths.split(",") for paths in also or ()]}
+    plain = {"data": {key: value for key, value in of_data.items() if value not in (None, "", [])}}
+    given = config.merge(plain, config.assignments(settings or ()))
     chosen = config.load(recipe or "small", given)
     chars = None if recipe else config.load("chars", given)
-    report = check_pairs(pairs(data), pairs(valid) if valid else None, chosen, chars)
+    train, more, held_out = unjudged(chosen)
+    report = check_pairs(train, held_out, chosen, chars, more)
     streams.write_json(report.to_json(), indent=1) if json else streams.write_text(report.text())
     if report.fatal:
         raise typer.Exit(2)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from suguk import files
 from suguk.cli import streams, values
 from suguk.cli.faults import say
 
@@ -65,8 +66,8 @@ def evaluate(
       suguk evaluate runs/es-en+runs/es-en-2 test.tsv --set predict.mbr=chrf --set predict.no_repeat_ngram=3
     """
     values.check_paths(data)
-    if picture is not None:  # a place that cannot be written to is told before the decoding, not after it
-        picture.touch()
+    if picture is not None:
+        files.free(picture, ".svg")
     loaded = values.open_model(model, device, engine, threads)
     options = values.predict_options(
         loaded.config.predict,
@@ -80,7 +81,7 @@ def evaluate(
     from suguk.evaluation import report
 
     sources, targets = references(
-        values.read_pairs(data, source, target, header, skip_bad=skip_bad, quiet=quiet)
+        values.read_pairs(data, source, target, header, of=loaded.config.data, skip_bad=skip_bad, quiet=quiet)
     )
     names = _names(metrics, loaded)
     with values.progress(len(sources), "decoding", quiet=quiet) as advance:

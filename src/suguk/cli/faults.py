@@ -53,7 +53,8 @@ def ending(verb: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout is not None:  # else it is closed, and a verb that has something to say has said so
+            sys.stdout.flush()
     except BrokenPipeError:
         _forget_output()
         raise typer.Exit(0) from None

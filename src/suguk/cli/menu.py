@@ -118,7 +118,7 @@ def _of_file(path: str, every: "Constraint") -> "Iterator[Constraint]":
     from suguk.predictor import Constraint
 
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
             text = file.read()
             lines = text.removesuffix("\n").split("\n") if text else []
     except (OSError, UnicodeDecodeError) as fault:
@@ -127,8 +127,10 @@ def _of_file(path: str, every: "Constraint") -> "Iterator[Constraint]":
     for number, line in enumerate(lines, start=1):
         try:
             given = _checked(json.loads(line) if line.strip() else {})
-        except ValueError as fault:
-            problems.append(Problem(path, number, str(fault)))
+        except (ValueError, RecursionError) as fault:
+            problems.append(
+                Problem(path, number, "too deep" if isinstance(fault, RecursionError) else str(fault))
+            )
             continue
         found.append(
             Constraint(

@@ -70,6 +70,9 @@ def report(
     path = out or (None if json else run / PAGE)
     columns = _columns(source, target, header, skip_bad)
     from suguk import files
+
+    if path is not None:
+        files.free(path)
     from suguk.report.collect import Choices, collect
     from suguk.report.page import page
 

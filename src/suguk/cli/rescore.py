@@ -1,8 +1,9 @@
 """`suguk rescore`: n-best lists in a new order."""
 
 import json
-import math
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,8 @@ NBest = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Keep the best N of each list.  [default: all]")
 ]
 _AT_ONCE = 64  # lists
+MOST = sys.float_info.max
+_MAKE = "make them with `suguk predict MODEL FILE --n-best 10 --jsonl`"
 
 
 def rescore(
@@ -58,10 +61,11 @@ def rescore(
     loaded = values.open_model(model, device, engine, threads)
     options = values.predict_options(loaded.config.predict, length_penalty=length_penalty)
     for part in streams.chunks(found, _AT_ONCE):
-        pairs = [(one["source"], each["output"]) for one in part for each in one.get("n_best", ())]
+        lists_of = [one for one in part if not _left_out(one)]
+        pairs = [(one["source"], each["output"]) for one in lists_of for each in one["n_best"]]
         scores = iter(loaded.score([source for source, _ in pairs], [output for _, output in pairs]))
         for one in part:
-            if "problem" in one:
+            if _left_out(one):
                 _leave_out(one, jsonl=jsonl)
                 continue
             for each in one["n_best"]:
@@ -75,6 +79,11 @@ def rescore(
                 streams.write_json({**one, **ranked[0], "n_best": ranked})
             else:
                 streams.write_line(ranked[0]["output"])
+
+
+def _left_out(one: dict[str, Any]) -> bool:
+    """Whether it stands in the place of a line that `suguk predict --skip-bad` left out."""
+    return isinstance(one.get("problem"), str)
 
 
 def _leave_out(one: dict[str, Any], *, jsonl: bool) -> None:
@@ -91,26 +100,39 @@ def _checked(path: str) -> Iterator[dict[str, Any]]:
 
     UserError if the file cannot be read, DataError with every line that is not an n-best list.
     """
-    problems = [one for one in _lists(path) if isinstance(one, Problem)]
+    if Path(path).exists() and not Path(path).is_file():
+        raise UserError(
+            "is no file, expected one: lists are all checked before the first is answered, so they are read twice",
+            where=path,
+            hint="write them into a file first",
+        )
+    count, problems = 0, []
+    for one in _lists(path):
+        count += 1
+        problems += [one] if isinstance(one, Problem) else []
+    if not count:
+        raise UserError("there are no lists in it", where=path, hint=_MAKE)
     if problems:
         raise DataError(
             "not all of its lines are n-best lists",
             problems,
             where=path,
-            hint="make them with `suguk predict MODEL FILE --n-best 10 --jsonl`",
+            hint=_MAKE,
         )
     return (one for one in _lists(path) if not isinstance(one, Problem))
 
 
 def _lists(path: str) -> Iterator[dict[str, Any] | Problem]:
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     one = json.loads(line)
                     _check(one)
                 except ValueError as fault:
                     yield Problem(path, number, f"not an n-best list: {fault}")
+                except RecursionError:
+                    yield Problem(path, number, "not an n-best list: too deep")
                 else:
                     yield one
     except (OSError, UnicodeDecodeError) as fault:
@@ -124,7 +146,9 @@ def _check(one: Any) -> None:
 
     if not isinstance(one, dict):
         raise ValueError("no object with a source and its hypotheses")
-    if isinstance(one.get("problem"), str):  # the line that `suguk predict --skip-bad` left out
+    if _left_out(one):
+        if "n_best" in one:
+            raise ValueError("a problem and hypotheses")
         return
     hypotheses = one.get("n_best")
     if not isinstance(one.get("source"), str) or not isinstance(hypotheses, list) or not hypotheses:
@@ -133,8 +157,8 @@ def _check(one: Any) -> None:
         if not isinstance(each, dict) or not isinstance(each.get("output"), str):
             raise ValueError("a hypothesis without an output")
         score = each.get("score")
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise ValueError(f"a hypothesis whose score is {score}")
+        if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= MOST:
+            raise ValueError(f"a hypothesis whose score is {score!s:.40}")
     texts = [one["source"], *(each["output"] for each in hypotheses)]
     if not all(map(is_text, texts)):
         raise ValueError("half a surrogate pair is no character")

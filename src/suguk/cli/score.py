@@ -39,7 +39,9 @@ def score(
     """
     values.check_paths(data)
     loaded = values.open_model(model, device, engine, threads)
-    pairs = values.read_pairs(data, source, target, header, skip_bad=skip_bad, quiet=quiet)
+    pairs = values.read_pairs(
+        data, source, target, header, of=loaded.config.data, skip_bad=skip_bad, quiet=quiet
+    )
     total, tokens = 0.0, 0
     for rows in streams.chunks(range(len(pairs)), _AT_ONCE):
         scores = loaded.score([pairs.sources[row] for row in rows], [pairs.targets[row] for row in rows])

@@ -2,10 +2,12 @@
 
 import json
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
+from suguk.data.lines import GZIP, encoding
 from suguk.errors import UserError
 
 # Where str.splitlines, editors and other readers see a line end, and the tab that separates columns.
@@ -30,7 +32,7 @@ class Lines:
         self.name = "standard input" if self.standard else str(path)
         self.longest = longest
         self.fault: UserError | None = None
-        self._file = sys.stdin.buffer if self.standard else _open(Path(str(path)))
+        self._file = _standard() if self.standard else _open(Path(str(path)))
 
     @property
     def interactive(self) -> bool:
@@ -40,12 +42,26 @@ class Lines:
         try:
             for number, raw in enumerate(self._raw(), start=1):
                 if number == 1:
+                    self._look(raw)
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
                 yield self._usable(number, raw.removesuffix(b"\n").removesuffix(b"\r"))
         except UserError as fault:
             self.fault = fault
-        except (EOFError, OSError) as fault:  # gzip: cut short or not gzip at all
+        except (EOFError, OSError, zlib.error) as fault:  # gzip: cut short, damaged or not gzip at all
             self.fault = UserError(f"cannot be read: {fault}", where=self.name)
+
+    def _look(self, first: bytes) -> None:
+        """UserError for what is no text in UTF-8 from its first bytes on."""
+        kind = encoding(first)
+        if kind:
+            raise UserError(
+                f"is {kind}, expected UTF-8",
+                where=self.name,
+                hint=f"convert it first: iconv -f {kind} -t UTF-8",
+            )
+        if first.startswith(GZIP):
+            hint = "a name that ends in .gz is unpacked; a pipe is with `gzip -cd`"
+            raise UserError("is compressed", where=self.name, hint=hint)
 
     def _raw(self) -> Iterator[bytes]:
         """Every line; of one that has too many bytes for any use the first ones."""
@@ -97,6 +113,12 @@ class Lines:
             raise self.fault from None
 
 
+def _standard() -> BinaryIO:
+    if sys.stdin is None:  # closed
+        raise UserError("there is no standard input", hint="name a file of sources")
+    return sys.stdin.buffer
+
+
 def _open(path: Path) -> BinaryIO:
     if path.is_dir():
         hint = "name a file of sources, one a line"
@@ -107,7 +129,7 @@ def _open(path: Path) -> BinaryIO:
     if path.suffix == ".parquet":
         hint = "`suguk predict MODEL FILE.parquet --source COLUMN --output DIR` answers a table"
         raise UserError("expected a text file, found a table", where=path, hint=hint)
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         import gzip
 
         return cast(BinaryIO, gzip.open(path, "rb"))
@@ -122,20 +144,24 @@ def one_line(text: str) -> str:
 def write_line(*columns: str) -> None:
     """Tab-separated columns on standard output, at once."""
     line = "\t".join(map(one_line, columns)) + "\n"
-    sys.stdout.buffer.write(line.encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
+    _write(line)
 
 
 def write_json(value: Any, *, indent: int | None = None) -> None:
     """One JSON value on standard output, at once."""
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
-    sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
-    sys.stdout.buffer.flush()
+    _write(text + "\n")
 
 
 def write_text(text: str) -> None:
     """Text of several lines on standard output."""
-    sys.stdout.buffer.write(text.rstrip("\n").encode("utf-8", "replace") + b"\n")
+    _write(text.rstrip("\n") + "\n")
+
+
+def _write(text: str) -> None:
+    if sys.stdout is None:  # closed
+        raise UserError("there is no standard output")
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 
 

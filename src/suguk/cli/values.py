@@ -13,7 +13,7 @@ from suguk.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from suguk.answers import TextPredictor
-    from suguk.config import PredictConfig
+    from suguk.config import DataConfig, PredictConfig
     from suguk.data.read import Pairs
     from suguk.loading import Engine
 
@@ -202,15 +202,26 @@ def overrides(settings: Sequence[str] | None, **given: Any) -> list[str]:
 
 
 def read_pairs(
-    data: Sequence[str], source: str, target: str, header: bool | None, *, skip_bad: bool, quiet: bool
+    data: Sequence[str],
+    source: str,
+    target: str,
+    header: bool | None,
+    *,
+    of: "DataConfig",
+    skip_bad: bool,
+    quiet: bool,
 ) -> "Pairs":
-    """The pairs of DATA; what reading decided, and what --skip-bad left out, goes to standard error."""
+    """The pairs of DATA; what reading decided, and what --skip-bad left out, goes to standard error.
+
+    of: the model's, whose columns are taken where DATA has them by name.
+    """
     from suguk.data.check import judged
     from suguk.data.read import read, refusal
     from suguk.predictor import LONGEST_TEXT
 
     found, pairs = judged(
-        read(data, source=source, target=target, header=header, skip_bad=True), LONGEST_TEXT
+        read(data, source=source, target=target, header=header, skip_bad=True, like=(of.source, of.target)),
+        LONGEST_TEXT,
     )
     problems = [problem for problem in found if problem.fatal]
     if problems and not skip_bad:

@@ -27,8 +27,6 @@ class Config(Section):
             raise ValueError("model.tied = all needs one vocabulary for both sides: set target.shared = true")
         if self.train.coverage_loss and self.model.attention == "none":
             raise ValueError("train.coverage_loss is of attention weights, found model.attention = none")
-        if self.predict.coverage_penalty and self.model.attention == "none":
-            raise ValueError("predict.coverage_penalty is of attention weights, found model.attention = none")
         if self.model.tied == "all" and self.source.embeddings and self.target.embeddings:
             raise ValueError("model.tied = all has one table of embeddings: set source.embeddings only")
         kinds = {self.source.tokenizer, self.target.tokenizer}

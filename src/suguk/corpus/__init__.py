@@ -17,6 +17,7 @@ from suguk.config import PredictConfig
 from suguk.corpus import cluster, parts
 from suguk.corpus.carried import Carried
 from suguk.corpus.workers import answers, check_count, cores, map_lines
+from suguk.errors import UserError
 
 __all__ = ["Summary", "map_lines", "predict_table"]
 
@@ -58,6 +59,13 @@ def predict_table(
     carried = Carried.read(model)
     job = parts.Job.plan(carried.fingerprint, data, options, source, rows)
     out = out.absolute()
+    for folder in map(Path, data):
+        if folder.is_dir() and out.is_relative_to(folder.absolute()):
+            raise UserError(
+                "is in a folder of the input, where the next start would look for tables",
+                where=out,
+                hint="name an --output elsewhere",
+            )
     parts.begin(out, job)
     with files.alone(out):
         parts.sweep(out)

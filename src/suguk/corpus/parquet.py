@@ -16,8 +16,9 @@ ADDED = ("output", "score", "n_best")  # columns of a finished part
 AT_ONCE = 16_384  # rows that are decoded from a file at once
 CONVERT = (
     "write it as Parquet: python -c 'import pyarrow.csv as c, pyarrow.parquet as p; "
-    'p.write_table(c.read_csv("{name}"), "{stem}.parquet")\'; lines of text are answered without --output'
+    'p.write_table(c.read_csv("{name}"{how}), "{stem}.parquet")\'; lines of text are answered without --output'
 )
+TABS = ', parse_options=c.ParseOptions(delimiter="\\t", quote_char=False)'  # where the first row names the columns
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def paths(data: Sequence[str]) -> list[str]:
         for path in named:
             readable(str(path))
             if path.suffix.lower() != ".parquet":
-                hint = CONVERT.format(name=path, stem=path.stem)
+                how = "" if path.suffix.lower() == ".csv" else TABS
+                hint = CONVERT.format(name=path, stem=path.stem, how=how)
                 raise DataError("is not a Parquet file (.parquet)", where=path, hint=hint)
         found += [path.absolute() for path in named]
     if not found:

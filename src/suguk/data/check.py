@@ -14,7 +14,7 @@ from suguk import files
 from suguk.config import Config
 from suguk.data.read import Pairs
 from suguk.data.size import memory, parameters
-from suguk.data.split import split
+from suguk.data.split import as_read, split
 from suguk.data.vocabulary import Vocabulary, recipe_for, vocabulary
 from suguk.errors import ConfigError, Problem, UserError
 
@@ -66,25 +66,36 @@ class Report:
             yield "no errors: `suguk train` takes these data"
 
 
-def check(train: Pairs, valid: Pairs | None, config: Config, chars: Config | None = None) -> Report:
+def check(
+    train: Pairs,
+    valid: Pairs | None,
+    config: Config,
+    chars: Config | None = None,
+    also: Sequence[Pairs] = (),
+) -> Report:
     """Problems, statistics, what `auto` chooses, vocabulary, unknown rate and memory. Never raises for bad pairs.
 
     chars: the settings instead of `config` where a side turns out to be of characters or symbols, as in training
-    without a recipe.
+    without a recipe. also: other corpora to train on, of which problems are told; the rest is of `train`.
     """
     problems, train = judged(train, config.data.max_length)
     report = Report(problems, list(train.notes))
     if valid is not None:
         more, valid = judged(valid, config.data.max_length)
-        report.problems += [*more, *leaks(train, valid)]
+        report.problems += [*more, *leaks(train, valid, lowercase=config.data.lowercase)]
         report.notes += valid.notes
+    for pairs in also:
+        more, good = judged(pairs, config.data.max_length)
+        report.problems += more
+        report.notes += [*good.notes, f"{', '.join(good.paths)}: {len(good):,} pairs"]
     if not len(train) or (valid is not None and not len(valid)):
         path = train.paths[0] if valid is None or not len(train) else valid.paths[0]
         report.problems.append(Problem(path, None, "no good pair is left", "too little data"))
         return report
     try:
         if valid is None:
-            train, valid = split(train, config.data.valid_share, config.train.seed)
+            share, seed = config.data.valid_share, config.train.seed
+            train, valid = split(train, share, seed, lowercase=config.data.lowercase)
             report.notes.append(f"validation: {len(valid):,} pairs split off, no source of them in training")
         found, config = _chosen(train, config, chars, report)
     except ConfigError:
@@ -115,7 +126,7 @@ def judged(pairs: Pairs, max_length: int, *, duplicates: bool = True) -> tuple[l
     hashes = array("q")
     for index, pair in enumerate(zip(pairs.sources, pairs.targets, strict=True)):
         source, target = pair
-        bad = source.isspace() or target.isspace()
+        bad = source.isspace() or target.isspace() or "\0" in source or "\0" in target
         if bad or not (0 < len(source) <= max_length and 0 < len(target) <= max_length):
             problems += _faults(pairs, index, max_length)
             good[index] = False
@@ -147,19 +158,25 @@ def _faults(pairs: Pairs, index: int, max_length: int) -> Iterator[Problem]:
         text, place = texts[index], pairs.place(index, side)
         if not text or text.isspace():
             yield Problem(*place, f"the {name} is empty", f"empty {name}")
+        elif "\0" in text:
+            told = f"the {name} holds U+0000, which no text has: is the file UTF-16, or no text at all?"
+            yield Problem(*place, told, f"no text in the {name}")
         elif len(text) > max_length:
             told = f"the {name} has {len(text):,} characters; at most {max_length:,} are taken"
             yield Problem(*place, told, f"overlong {name}")
 
 
-def leaks(train: Pairs, valid: Pairs) -> list[Problem]:
+def leaks(train: Pairs, valid: Pairs, *, lowercase: bool = False) -> list[Problem]:
     """Validation pairs whose source text is in training too: their scores would flatter the model. Warnings."""
-    held_out = set(valid.sources)
-    lines = {
-        source: line for source, line in zip(train.sources, train.lines, strict=True) if source in held_out
-    }
+    sources = [as_read(source, lowercase) for source in valid.sources]
+    held_out = set(sources)
+    lines: dict[str, int] = {}
+    for text, line in zip(train.sources, train.lines, strict=True):
+        source = as_read(text, lowercase)
+        if source in held_out:
+            lines[source] = line
     found = []
-    for index, source in enumerate(valid.sources):
+    for index, source in enumerate(sources):
         if source in lines:
             message = f"this source is in the training data too ({train.paths[0]}:{lines[source]})"
             found.append(Problem(*valid.place(index), message, "validation source in training", fatal=False))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from suguk.data.texts import Texts
 from suguk.errors import DataError, Problem
+from suguk.incoming import is_text
 
 KINDS = "give one table (.tsv, .csv, .jsonl, .parquet) or two parallel text files; text may be .gz"
 ONE_PAIR = "one pair a line: source, tab, target"
@@ -40,6 +41,13 @@ def readable(name: str) -> None:
         raise DataError("is a pipe or a device, expected a file", where=name, hint=hint)
     if not os.access(path, os.R_OK):
         raise DataError("cannot be read: permission denied", where=name)
+    if not is_text(name):  # settings and records name it
+        raise DataError("its name is not UTF-8", where=ascii(name), hint="rename it")
+
+
+def unpacked(name: str) -> str:
+    """The name without .gz."""
+    return name[:-3] if name.lower().endswith(".gz") else name
 
 
 def _near(path: Path) -> str:
@@ -71,7 +79,7 @@ def _blocks(name: str) -> Iterator[bytes]:
 
     readable(name)
     try:
-        with pa.input_stream(name, compression="gzip" if name.endswith(".gz") else None) as stream:
+        with pa.input_stream(name, compression=None if unpacked(name) == name else "gzip") as stream:
             begun = stream.read(BLOCK)
             rest = _begin(name, begun)
             while begun:
@@ -92,13 +100,21 @@ def _begin(name: str, content: bytes) -> bytes:
     """The first bytes without a byte order mark. DataError for what is not text in UTF-8."""
     if content.startswith(GZIP):
         raise DataError("is compressed, but its name does not end in .gz", where=name, hint="rename it")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        hint = f"iconv -f UTF-16 -t UTF-8 {name} > {Path(name).stem}-utf8{Path(name).suffix}"
-        raise DataError("is UTF-16, expected UTF-8", where=name, hint=hint)
+    kind = encoding(content)
+    if kind:
+        hint = f"iconv -f {kind} -t UTF-8 {name} > {Path(name).stem}-utf8{Path(name).suffix}"
+        raise DataError(f"is {kind}, expected UTF-8", where=name, hint=hint)
     content = content.removeprefix(b"\xef\xbb\xbf")
     if not content:
         raise DataError("the file is empty", where=name, hint=ONE_PAIR)
     return content
+
+
+def encoding(content: bytes) -> str:
+    """UTF-32 or UTF-16 where the first bytes are such a byte order mark, else empty."""
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "UTF-32"
+    return "UTF-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
 
 
 def _split(text: str) -> list[str]:

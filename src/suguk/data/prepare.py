@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from suguk import config as settings
-from suguk.config import Config
+from suguk.config import Config, DataConfig
 from suguk.data import cache
 from suguk.data.check import judged, leaks
 from suguk.data.epochs import Mix
-from suguk.data.read import Pairs, read
-from suguk.data.split import split
+from suguk.data.read import Pairs, may_have_header, read
+from suguk.data.split import as_read, split
 from suguk.data.texts import Texts
 from suguk.data.vocabulary import vocabulary
 from suguk.errors import ConfigError, DataError, Problem
@@ -67,23 +67,24 @@ def parts(config: Config) -> Parts:
     """Read, check, split: the same pairs whenever the files are the same. DataError as for `prepare`."""
     if not config.data.train:
         raise ConfigError("there is no training data", where="data.train", hint="suguk train DATA… --out DIR")
-    found = [_read(config, paths) for paths in (config.data.train, *config.data.also)]
-    corpora = [pairs for _, pairs in found]
-    if config.data.valid:
-        found.append(_read(config, config.data.valid))
+    first = _read(config, config.data.train)
+    others = (*config.data.also, *([config.data.valid] if config.data.valid else []))
+    found = [first, *(_read(config, paths, like=first[1]) for paths in others)]
+    corpora = [pairs for _, pairs in found[: 1 + len(config.data.also)]]
     problems = _refused(found, config)
     choices = [note for _, pairs in found for note in pairs.notes]
     if config.data.valid:
         valid = found[-1][1]
     else:
-        corpora[0], valid = split(corpora[0], config.data.valid_share, config.train.seed)
-        corpora[1:] = _apart(corpora[1:], valid)
+        lowercase = config.data.lowercase
+        corpora[0], valid = split(corpora[0], config.data.valid_share, config.train.seed, lowercase=lowercase)
+        corpora[1:] = _apart(corpora[1:], valid, lowercase=lowercase)
         choices.append(f"validation: {len(valid):,} pairs split off, no source of them in training")
     for pairs in (*corpora, valid):
         if not len(pairs):
             raise DataError("no good pair is left", where=pairs.paths[0])
     train, mixed = _joined(corpora, config.data.weights)
-    choices += mixed + _warnings(found, train, valid)
+    choices += mixed + _warnings(found, train, valid, lowercase=config.data.lowercase)
     return Parts(train, valid, choices, problems, tuple(map(len, corpora)))
 
 
@@ -107,10 +108,13 @@ def _refused(found: list[tuple[list[Problem], Pairs]], config: Config) -> list[P
     return problems
 
 
-def _apart(corpora: list[Pairs], valid: Pairs) -> list[Pairs]:
+def _apart(corpora: list[Pairs], valid: Pairs, *, lowercase: bool) -> list[Pairs]:
     """Without the pairs whose source is in the validation data that were split off."""
-    held_out = set(valid.sources)
-    return [pairs.keep([source not in held_out for source in pairs.sources]) for pairs in corpora]
+    held_out = {as_read(source, lowercase) for source in valid.sources}
+    return [
+        pairs.keep([as_read(source, lowercase) not in held_out for source in pairs.sources])
+        for pairs in corpora
+    ]
 
 
 def _joined(corpora: list[Pairs], weights: Sequence[float]) -> tuple[Pairs, list[str]]:
@@ -136,17 +140,39 @@ def _longer(problems: list[Problem], most: int) -> str:
     return f"; for longer lines --set data.max_length=N (now {most:,})" if overlong else ""
 
 
-def _read(config: Config, paths: tuple[str, ...]) -> tuple[list[Problem], Pairs]:
-    """The columns are those of the training table; validation data in parallel files beside it have none."""
-    data = config.data
+def beside(data: DataConfig, paths: Sequence[str], like: Pairs | None = None) -> dict[str, Any]:
+    """How `read` is to take other data than `data.train`, as options of it. like: the training pairs.
+
+    The columns are those of the training table; parallel files beside it have none, and only .tsv and .csv a header.
+    """
     source, target = (data.source, data.target) if len(paths) <= len(data.train) else ("", "")
-    pairs = read(paths, source=source, target=target, header=data.header, skip_bad=True)
-    return judged(pairs, data.max_length, duplicates=False)
+    names = like.sides if like is not None and len(like.paths) == 1 else ("", "")
+    header = data.header if may_have_header(paths) else None
+    return {"source": source, "target": target, "header": header, "like": names}
 
 
-def _warnings(found: list[tuple[list[Problem], Pairs]], train: Pairs, valid: Pairs) -> list[str]:
+def unjudged(config: Config) -> tuple[Pairs, list[Pairs], Pairs | None]:
+    """What `data` names as it is read, with bad rows in `problems`: training, other corpora, validation data."""
+    data = config.data
+    train = read(data.train, source=data.source, target=data.target, header=data.header, skip_bad=True)
+    also = [read(paths, skip_bad=True, **beside(data, paths, train)) for paths in data.also]
+    valid = read(data.valid, skip_bad=True, **beside(data, data.valid, train)) if data.valid else None
+    return train, also, valid
+
+
+def _read(config: Config, paths: Sequence[str], like: Pairs | None = None) -> tuple[list[Problem], Pairs]:
+    data = config.data
+    options: dict[str, Any] = {"source": data.source, "target": data.target, "header": data.header}
+    if paths is not data.train:
+        options = beside(data, paths, like)
+    return judged(read(paths, skip_bad=True, **options), data.max_length, duplicates=False)
+
+
+def _warnings(
+    found: list[tuple[list[Problem], Pairs]], train: Pairs, valid: Pairs, *, lowercase: bool
+) -> list[str]:
     duplicates = sum(pairs.repeated for _, pairs in found)
-    leaking = leaks(train, valid)
+    leaking = leaks(train, valid, lowercase=lowercase)
     warnings = []
     if duplicates:
         warnings.append(f"warning: {duplicates:,} duplicate pairs are kept (`suguk check` lists them)")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suguk.data.columns import pick
-from suguk.data.lines import KINDS, ONE_PAIR, read_lines, readable
-from suguk.data.tables import READERS, Reader
+from suguk.data.lines import KINDS, ONE_PAIR, read_lines, readable, unpacked
+from suguk.data.tables import READERS, Reader, comma_separated, tsv
 from suguk.data.texts import Texts
 from suguk.errors import DataError, Problem
 
@@ -66,10 +66,12 @@ def read(
     target: str = "",
     header: bool | None = None,
     skip_bad: bool = False,
+    like: tuple[str, str] = ("", ""),
 ) -> Pairs:
     """All pairs of one table (.tsv .tab .txt .csv .jsonl .ndjson .parquet) or of two parallel text files.
 
-    source, target: columns by name or number from 1; default the first two. header: None recognises one.
+    source, target: columns by name or number from 1. like: names of other data's columns, which are taken where the
+    table has both and nothing else was asked for. Else the first two. header: None recognises one.
     DataError for files that cannot be read at all, for different line counts, and, unless `skip_bad`, for any bad row
     (it carries every one); with `skip_bad` the bad rows are left out and listed in `problems`. What the texts are like
     (empty, too long, repeated) is judged in `suguk.data.check`.
@@ -78,16 +80,27 @@ def read(
     if len(names) not in (1, 2):
         raise DataError(f"expected one table or two parallel files, found {len(names)} paths", hint=KINDS)
     pairs = Pairs(names)
+    if header is not None and not may_have_header(names):
+        raise DataError(
+            "only .tsv and .csv may have a header row",
+            where=names[0],
+            hint=f"leave out {'--header' if header else '--no-header'}",
+        )
     if len(names) == 2:
         _read_parallel(pairs, source, target)
     else:
-        _read_table(pairs, source, target, header)
+        _read_table(pairs, source, target, header, like)
     pairs.problems.sort(key=lambda problem: problem.line or 0)
     if not len(pairs) and not pairs.problems:
         raise DataError("there are no pairs in it", where=names[0], hint=ONE_PAIR)
     if pairs.problems and not skip_bad:
         raise refusal(pairs.problems)
     return pairs
+
+
+def may_have_header(paths: Sequence[str]) -> bool:
+    """Whether these are a table that may have one or not."""
+    return len(paths) == 1 and _reader(paths[0]) in (tsv, comma_separated)
 
 
 def refusal(problems: Sequence[Problem]) -> DataError:
@@ -104,11 +117,14 @@ def references(pairs: Pairs) -> tuple[list[str], list[list[str]]]:
     return list(grouped), list(grouped.values())
 
 
-def _read_table(pairs: Pairs, source: str, target: str, header: bool | None) -> None:
+def _read_table(pairs: Pairs, source: str, target: str, header: bool | None, like: tuple[str, str]) -> None:
     name = pairs.paths[0]
     table = _reader(name)(name, pairs.problems, header, (source, target))
     if not table.columns.width and pairs.problems:
         raise refusal(pairs.problems)
+    names = set(table.columns.names)
+    if not (source or target) and all(like) and names.issuperset(like):
+        source, target = like
     at = pick(table.columns, (source, target), name)
     pairs.notes.append(f"{name}: {table.columns.decided}")
     if table.columns.width > 2 or at != (0, 1):
@@ -116,6 +132,11 @@ def _read_table(pairs: Pairs, source: str, target: str, header: bool | None) -> 
         pairs.notes.append(f"{name}: source is column {called[0]}, target is column {called[1]}")
     if table.columns.names:
         pairs.sides = table.columns.names[at[0]], table.columns.names[at[1]]
+        if not (source or target) and all(like) and names.intersection(like):
+            pairs.notes.append(
+                f"warning: {name}: taken are {' and '.join(map(repr, pairs.sides))}, where the other data have "
+                f"{' and '.join(map(repr, like))}"
+            )
     _fill(pairs, table.rows(*at))
 
 
@@ -125,8 +146,8 @@ def _fill(pairs: Pairs, rows: Iterable[tuple[int, str, str]]) -> None:
 
 
 def _reader(name: str) -> Reader:
-    ending = Path(name.removesuffix(".gz")).suffix.lower()
-    if ending in READERS and not (ending == ".parquet" and name.endswith(".gz")):
+    ending = Path(unpacked(name)).suffix.lower()
+    if ending in READERS and not (ending == ".parquet" and unpacked(name) != name):
         return READERS[ending]
     readable(name)
     known = " ".join(READERS)
@@ -139,12 +160,12 @@ def _reader(name: str) -> Reader:
 
 def _read_parallel(pairs: Pairs, source: str, target: str) -> None:
     for name in pairs.paths:
-        if Path(name.removesuffix(".gz")).suffix.lower() in (".csv", ".jsonl", ".ndjson", ".parquet"):
+        if Path(unpacked(name)).suffix.lower() in (".csv", ".jsonl", ".ndjson", ".parquet"):
             hint = "a second table is given with --valid, or its rows are appended to the first"
             raise DataError("is a table, expected one of two parallel text files", where=name, hint=hint)
     if source or target:
         raise DataError("two parallel files have no columns", hint="leave out --source and --target")
-    endings = [Path(name.removesuffix(".gz")).suffix[1:] for name in pairs.paths]
+    endings = [Path(unpacked(name)).suffix[1:] for name in pairs.paths]
     if all(endings) and endings[0] != endings[1]:
         pairs.sides = endings[0], endings[1]
     sides = [read_lines(name, pairs.problems) for name in pairs.paths]

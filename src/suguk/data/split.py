@@ -1,6 +1,7 @@
 """The default validation split: seeded, and disjoint by source text."""
 
 import hashlib
+import unicodedata
 
 import numpy as np
 
@@ -8,13 +9,23 @@ from suguk.data.read import Pairs
 from suguk.errors import DataError
 
 
-def split(pairs: Pairs, share: float, seed: int, most: int = 2000) -> tuple[Pairs, Pairs]:
-    """(training, validation): a pure function of the source texts and the seed.
+def as_read(text: str, lowercase: bool) -> str:
+    """What a model reads of a text, as `TextField` has it: two texts of which it is the same are one source."""
+    text = unicodedata.normalize("NFC", text).strip()
+    return unicodedata.normalize("NFC", text.lower()) if lowercase else text
+
+
+def split(
+    pairs: Pairs, share: float, seed: int, most: int = 2000, *, lowercase: bool = False
+) -> tuple[Pairs, Pairs]:
+    """(training, validation): a pure function of the source texts, as a model reads them, and the seed.
 
     `share` of the distinct sources goes to validation, at least one and at most `most`, with all their pairs.
     DataError if there is only one source.
     """
-    ranks = np.fromiter((_rank(text, seed) for text in pairs.sources), np.uint64, len(pairs))
+    ranks = np.fromiter(
+        (_rank(as_read(text, lowercase), seed) for text in pairs.sources), np.uint64, len(pairs)
+    )
     distinct = np.unique(ranks)
     if len(distinct) < 2:
         raise DataError(

@@ -3,11 +3,12 @@
 import csv
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 from suguk.data.columns import LOOK, Columns, recognise
-from suguk.data.lines import read_lines, readable
+from suguk.data.lines import Lines, read_lines, readable
 from suguk.errors import DataError, Problem
 
 Row = tuple[int, str, str]  # line from 1, source, target
@@ -28,6 +29,7 @@ def tsv(name: str, problems: list[Problem], header: bool | None, wanted: Wanted)
     """Tabs separate cells and nothing quotes them: a `\"` is a character like any other."""
     lines = read_lines(name, problems)
     filled = (text.split("\t") for text in lines.texts if text.strip())
+    _check_header(name, lines, header)
     columns = recognise([row for row, _ in zip(filled, range(LOOK), strict=False)] or [[]], header, wanted)
 
     def rows(source: int, target: int) -> Iterator[Row]:
@@ -35,6 +37,7 @@ def tsv(name: str, problems: list[Problem], header: bool | None, wanted: Wanted)
         for index, text in enumerate(lines.texts):
             cells = text.split("\t")
             if index in lines.bad:
+                named = False  # if it is the first row, what names the columns is gone
                 continue
             if len(cells) != columns.width:
                 problems.append(
@@ -48,9 +51,19 @@ def tsv(name: str, problems: list[Problem], header: bool | None, wanted: Wanted)
     return Table(columns, rows)
 
 
+def _check_header(name: str, lines: Lines, header: bool | None) -> None:
+    """DataError where the row that is said to name the columns cannot be read."""
+    first = next((index for index, text in enumerate(lines.texts) if text.strip()), 0)
+    if header and first in lines.bad:
+        raise DataError(
+            "the header row is not UTF-8", where=f"{name}:{first + 1}", hint="convert the file first"
+        )
+
+
 def comma_separated(name: str, problems: list[Problem], header: bool | None, wanted: Wanted) -> Table:
     """Quoted as usual; a quoted cell may hold commas and line breaks."""
     lines = read_lines(name, problems)
+    _check_header(name, lines, header)
     met: list[Problem] = []
     filled = (cells for _, cells in _csv_rows(name, lines.texts, lines.bad, met) if cells)
     first = [row for row, _ in zip(filled, range(LOOK), strict=False)]
@@ -99,8 +112,9 @@ def _one_line(text: str) -> str:
 
 
 def _csv_fault(fault: csv.Error) -> str:
-    endless = "end of data" in str(fault) or "field larger" in str(fault)
-    return "a quoted cell does not end" if endless else f"not valid CSV: {fault}"
+    if "field larger" in str(fault):
+        return f"a cell of more than {csv.field_size_limit():,} characters, or a quoted one that does not end"
+    return "a quoted cell does not end" if "end of data" in str(fault) else f"not valid CSV: {fault}"
 
 
 def _uneven(name: str, line: int, expected: int, found: int) -> Problem:
@@ -116,6 +130,13 @@ def json_lines(name: str, problems: list[Problem], header: bool | None, wanted: 
     del header, wanted
     lines = read_lines(name, problems)
     names = next((tuple(value) for _, value in _objects(name, lines.texts, lines.bad, [])), ())
+    for key in names:
+        if _text(key) is None:
+            raise DataError(f"half a surrogate pair in the key {key!a} is no character", where=name)
+    if len(names) == 1:
+        raise DataError(
+            f"expected at least two keys in each object, found one in the first: {names[0]!r}", where=name
+        )
     if not names:  # no row will be asked for
         deque(_objects(name, lines.texts, lines.bad, problems), maxlen=0)
 
@@ -151,11 +172,10 @@ def _objects(
         if index in bad:
             continue
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_float=str, parse_int=str, parse_constant=_no_number)
         except (ValueError, RecursionError) as fault:
-            reason = (
-                fault.msg if isinstance(fault, json.JSONDecodeError) else "too deep, or too large a number"
-            )
+            reason = fault.msg if isinstance(fault, json.JSONDecodeError) else str(fault) or "too deep"
+            reason = "too deep" if isinstance(fault, RecursionError) else reason
             problems.append(Problem(name, index + 1, f"not valid JSON: {reason}", "invalid JSON"))
             continue
         if isinstance(value, dict):
@@ -166,16 +186,19 @@ def _objects(
             )
 
 
+def _no_number(name: str) -> object:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _text(value: object) -> str | None:
+    """Numbers come as they are written."""
     if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
             return None
         return value
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return "" if value is None else None
 
 
 def _short(value: object) -> str:
@@ -184,8 +207,8 @@ def _short(value: object) -> str:
 
 
 def parquet(name: str, problems: list[Problem], header: bool | None, wanted: Wanted) -> Table:
-    """Lines are row numbers from 1. Numbers count as their text, null as empty."""
-    del problems, header, wanted
+    """Lines are row numbers from 1. Numbers count as their text, null and NaN as empty."""
+    del header, wanted
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -204,8 +227,10 @@ def parquet(name: str, problems: list[Problem], header: bool | None, wanted: Wan
         line = 1
         try:
             for batch in file.iter_batches(columns=[*dict.fromkeys(wanted)]):
-                sides = [map(_cell, batch.column(key).to_pylist()) for key in wanted]
-                yield from zip(range(line, line + batch.num_rows), *sides, strict=True)
+                sides = [_cells(batch.column(key), name, line, problems) for key in wanted]
+                for number, one, other in zip(count(line), *sides):
+                    if one is not None and other is not None:
+                        yield number, one, other
                 line += batch.num_rows
         except (pa.ArrowException, OSError) as fault:
             raise DataError(f"the Parquet file is damaged: {fault}", where=name) from None
@@ -213,8 +238,25 @@ def parquet(name: str, problems: list[Problem], header: bool | None, wanted: Wan
     return Table(Columns(names, len(names), "columns: " + " | ".join(names)), rows)
 
 
+def _cells(column: Any, name: str, first: int, problems: list[Problem]) -> Iterable[str | None]:
+    """The texts of a column; None, and a problem, for each that is not UTF-8. first: number of its first row."""
+    try:
+        return map(_cell, column.to_pylist())
+    except UnicodeDecodeError:
+        return [_decoded(value, name, number, problems) for number, value in enumerate(column, first)]
+
+
+def _decoded(value: Any, name: str, number: int, problems: list[Problem]) -> str | None:
+    try:
+        return _cell(value.as_py())
+    except UnicodeDecodeError as fault:
+        found = f"0x{fault.object[fault.start]:02x} at byte {fault.start + 1} of the cell"
+        problems.append(Problem(name, number, f"not valid UTF-8: {found}", "invalid UTF-8"))
+        return None
+
+
 def _cell(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None or value != value else str(value)
 
 
 def _check_type(name: str, key: str, schema: Any, pa: Any) -> None:

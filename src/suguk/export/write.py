@@ -14,14 +14,17 @@ import torch
 from suguk import files, loading, trained
 from suguk.answers import TextPredictor
 from suguk.config import Config, DataConfig
-from suguk.data.prepare import parts
-from suguk.data.read import Pairs, read
-from suguk.errors import UserError
+from suguk.data.check import judged
+from suguk.data.prepare import beside, parts
+from suguk.data.read import Pairs, read, refusal
+from suguk.errors import DataError, UserError
 from suguk.export.bounds import inside
 from suguk.export.graph import traced
 from suguk.export.int8 import Packer
 from suguk.export.parity import Parity, compare
 from suguk.export.tied import share
+from suguk.incoming import check_characters
+from suguk.predictor import LONGEST_TEXT
 from suguk.run_directory import read_metrics, read_static
 from suguk.runtime import container
 from suguk.runtime.container import ABOUT_KEY, CONFIG_KEY, SOURCE_KEY, TARGET_KEY
@@ -63,13 +66,10 @@ def export(
     those that the run was validated on; card: what users should know, such as languages and licence. UserError if
     the file answers otherwise than PyTorch does, and then nothing is written.
     """
-    folders, place = loading.members(run), Path(path).absolute().parent
-    if Path(path).suffix != ".onnx":
-        raise UserError("the name of an exported file ends in .onnx", where=path, hint=f"name it {path}.onnx")
-    if Path(path).is_dir():
-        raise UserError("there is a directory of this name", where=path, hint="name another file")
-    if not place.is_dir():
-        raise UserError("no such directory", where=place, hint="make it, or name another file")
+    folders = loading.members(run)
+    files.free(path, ".onnx")
+    for key, value in (card or {}).items():
+        check_characters(value, f"--{key}")
     model = trained.load(folders, "cpu")
     pairs = _pairs(read_static(folders[0])[0], check)
     return write(model, folders, Path(path), pairs, single=single, card=card)
@@ -141,9 +141,22 @@ def _pairs(config: Config, check: tuple[str, ...]) -> Pairs:
     try:
         if not check and not data.valid:
             return parts(config).valid  # split off the training data, as before the training
-        header = None if check else data.header
-        paths = list(check or data.valid)
-        return read(paths, source=data.source, target=data.target, header=header, skip_bad=True)
+        given = beside(data, check or data.valid)
+        given |= {"header": None, "like": (data.source, data.target)} if check else {}
+        problems, pairs = judged(
+            read(check or data.valid, skip_bad=True, **given), LONGEST_TEXT, duplicates=False
+        )
+        bad = [problem for problem in problems if problem.fatal]
+        if bad and (check or not data.skip_bad or not len(pairs)):
+            raise refusal(bad)
+        return pairs
+    except DataError as fault:
+        raise DataError(
+            f"no sentences to check the export on: {fault.message}",
+            fault.problems,
+            where=fault.where,
+            hint="name good pairs with --check DATA",
+        ) from None
     except UserError as fault:
         raise UserError(
             f"no sentences to check the export on: {fault.message}",

@@ -276,8 +276,15 @@ def _anchored(config: Config) -> Config:
 def _possible(config: Config, prepared: Prepared | None = None) -> None:
     """What can only be seen on this machine or in the model, before anything is written. prepared: of a new run.
 
-    UserError for a device that is not there; ConfigError for a precision it lacks, or where all weights are frozen.
+    UserError for a device that is not there; ConfigError for a precision it lacks, where all weights are frozen, or for
+    a search that the model does not know.
     """
+    if config.predict.coverage_penalty and config.model.attention == "none":
+        raise ConfigError(
+            "is of attention weights, found model.attention = none",
+            where="predict.coverage_penalty",
+            hint="leave it out, or train a model with attention",
+        )
     precision(config.train.precision, torch.device(pick_device(config.train.device)))
     if prepared is not None and config.train.freeze:
         freeze(build(config.model, prepared.source.size, prepared.target.size, seed=1), config.train.freeze)
