@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
-from suguk.data.lines import GZIP, encoding
 from suguk.errors import UserError
 
 # Where str.splitlines, editors and other readers see a line end, and the tab that separates columns.
@@ -52,6 +51,8 @@ class Lines:
 
     def _look(self, first: bytes) -> None:
         """UserError for what is no text in UTF-8 from its first bytes on."""
+        from suguk.data.lines import GZIP, encoding
+
         kind = encoding(first)
         if kind:
             raise UserError(
