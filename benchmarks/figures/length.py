@@ -10,8 +10,8 @@ from benchmarks.figures.workshop import MULTI30K, Workshop, scored
 SHOWS = "BLEU by source length: one fixed context against attention"
 SEEDS = (1, 2, 3)
 # Both read in both directions. Without attention the context enters every step and the output (RNNenc of the paper,
-# after Cho 2014); with it the previous decoder state asks the annotations (RNNsearch). Scaled embeddings, as without
-# them attention stayed flat: after four epochs it had 7.1 BLEU, one context 14.4 (docs/log.md).
+# after Cho 2014); with it the previous decoder state asks the annotations (RNNsearch). Scaled embeddings: without them
+# attention had 7.1 BLEU after four epochs, one context 14.4 (docs/log.md).
 BOTH = ("model.cell=gru", "model.bidirectional=true", "model.bridge=linear", "model.scale_embeddings=true")
 MODELS = {
     "fixed context": ("model.context=every-step",),
