@@ -1,15 +1,10 @@
 """`suguk check`: what is in the data, and what is wrong with it."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from suguk.cli import streams, values
-
-Also = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PATHS", help="More training data, one table or two files with a comma between."),
-]
 
 
 def check(
@@ -20,7 +15,7 @@ def check(
     source: values.Source = "",
     target: values.Target = "",
     header: values.Header = None,
-    also: Also = None,
+    also: values.Also = None,
     json: values.Json = False,
 ) -> None:
     """Report on DATA without training: problems, statistics, memory.

@@ -19,14 +19,6 @@ Out = Annotated[
 Resume = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Go on with a run that was stopped, exactly where it was.")
 ]
-Also = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATH[,PATH]",
-        help="More training data: a table, or two files with a comma between; may be repeated.",
-        show_default=False,
-    ),
-]
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -72,7 +64,7 @@ def train(
     target: values.Target = "",
     header: values.Header = None,
     skip_bad: values.SkipBad = False,
-    also: Also = None,
+    also: values.Also = None,
     weights: Weights = None,
     start_from: From = None,
     resume: Resume = None,

@@ -92,6 +92,14 @@ EngineOption = Annotated[
         "--engine", help="torch, onnx (the export in a run directory), or auto: onnx unless there is a GPU."
     ),
 ]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH[,PATH]",
+        help="More training data: a table, or two files with a comma between; may be repeated.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
 Beam = Annotated[
     int | None, typer.Option(metavar="K", help="Width of the beam; 1: greedy.  [default: the model's]")

@@ -67,13 +67,13 @@ def parts(config: Config) -> Parts:
     """Read, check, split: the same pairs whenever the files are the same. DataError as for `prepare`."""
     if not config.data.train:
         raise ConfigError("there is no training data", where="data.train", hint="suguk train DATA… --out DIR")
-    first = _read(config, config.data.train)
-    others = (*config.data.also, *([config.data.valid] if config.data.valid else []))
-    found = [first, *(_read(config, paths, like=first[1]) for paths in others)]
-    corpora = [pairs for _, pairs in found[: 1 + len(config.data.also)]]
+    first, also, given = unjudged(config)
+    several = [first, *also] + ([] if given is None else [given])
+    found = [judged(pairs, config.data.max_length, duplicates=False) for pairs in several]
+    corpora = [pairs for _, pairs in found[: 1 + len(also)]]
     problems = _refused(found, config)
     choices = [note for _, pairs in found for note in pairs.notes]
-    if config.data.valid:
+    if given is not None:
         valid = found[-1][1]
     else:
         lowercase = config.data.lowercase
@@ -90,7 +90,9 @@ def parts(config: Config) -> Parts:
 
 def held_out(config: Config) -> Pairs:
     """The pairs of `data.valid` alone, where the training data are not at hand. DataError as for `prepare`."""
-    found = _read(config, config.data.valid)
+    data = config.data
+    pairs = read(data.valid, skip_bad=True, **beside(data, data.valid))
+    found = judged(pairs, data.max_length, duplicates=False)
     _refused([found], config)
     return found[1]
 
@@ -158,14 +160,6 @@ def unjudged(config: Config) -> tuple[Pairs, list[Pairs], Pairs | None]:
     also = [read(paths, skip_bad=True, **beside(data, paths, train)) for paths in data.also]
     valid = read(data.valid, skip_bad=True, **beside(data, data.valid, train)) if data.valid else None
     return train, also, valid
-
-
-def _read(config: Config, paths: Sequence[str], like: Pairs | None = None) -> tuple[list[Problem], Pairs]:
-    data = config.data
-    options: dict[str, Any] = {"source": data.source, "target": data.target, "header": data.header}
-    if paths is not data.train:
-        options = beside(data, paths, like)
-    return judged(read(paths, skip_bad=True, **options), data.max_length, duplicates=False)
 
 
 def _warnings(

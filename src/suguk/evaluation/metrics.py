@@ -63,8 +63,8 @@ def corpus(
     """The metrics `names` of `outputs`, in the order of `names`.
 
     references: for each output one or more references, their number may vary; they and the outputs are compared in
-    Unicode's form NFC. lowercase: compare without case
-    (all but `per`). tokenize: sacrebleu's tokenisation for BLEU; "none" for text that is tokenised already.
+    Unicode's form NFC. lowercase: compare without case (all but `per`). tokenize: sacrebleu's tokenisation for BLEU;
+    "none" for text that is tokenised already.
     effective_order: BLEU of texts under four words counts the n-grams that exist instead of being 0.
     Raises UserError for an unknown metric or tokenisation, different counts, no output, or no reference.
     """

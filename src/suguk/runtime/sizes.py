@@ -81,7 +81,7 @@ def check(content: bytes, source: int, target: int, path: Path) -> None:
 def _elsewhere(content: bytes) -> bool:
     """Whether a tensor anywhere, in nodes and inner graphs too, names a file.
 
-    Looked for in the bytes: to walk all nodes would cost a tenth of a second at every start.
+    Looked for in the bytes, as nodes and graphs hold each other in many ways.
     """
     for number, _, begin, end in walk(content):
         at = content.find(KEY, begin, end) if number != METADATA else -1

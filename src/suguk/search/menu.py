@@ -191,9 +191,8 @@ def candidates(
     follows = done.next  # [B, K, C + 1]
     same = follows.unsqueeze(3) == follows.unsqueeze(2)  # [B, K, C + 1, C + 1]
     twice = same.long().tril(-1).sum(3) > 0
-    furthest = torch.where(same, done.so_far.unsqueeze(2), 0).amax(
-        3
-    )  # of all phrases that this word goes on with
+    # A word that goes on with several phrases counts for the one that is furthest.
+    furthest = torch.where(same, done.so_far.unsqueeze(2), 0).amax(3)
     wanted_keys = keys.gather(2, follows).masked_fill(twice | (follows == PAD), -torch.inf)
     rest = keys.scatter(2, follows, -torch.inf)
     if not plenty(vocabulary):  # there may be more seats than words
