@@ -8,7 +8,7 @@ from benchmarks.figures.workshop import MULTI30K, Workshop, scored
 
 SHOWS = "base, + reverse, + dropout, + attention, + feeding, local-p: BLEU and learning curves"
 SEEDS = (1,)
-BASE = ("model.layers=2", "model.dropout=0")
+BASE = ("model.layers=2", "model.dropout=0", "model.scale_embeddings=true")
 STEPS = {
     "base": (),
     "+ reverse": ("model.reverse_source=true",),

@@ -28,7 +28,7 @@ OFTEN = 2  # pairs seen less often are mostly faults of the alignment
 SCORED, MAPPED = 1000, 140  # pairs drawn at random; most frequent source phrases of several words
 SETTINGS = (
     "model.cell=gru-reset-before", "model.context=every-step", "model.bridge=linear", "model.readout=maxout",
-    "model.readout_word=true", "model.dropout=0", "source.vocab_size=12000",
+    "model.readout_word=true", "model.scale_embeddings=true", "model.dropout=0", "source.vocab_size=12000",
     "target.vocab_size=12000", "train.epochs=6",
 )  # fmt: skip
 _HEAD = "en\tes\n"

@@ -8,6 +8,7 @@ from benchmarks.figures.workshop import MULTI30K, Workshop, scored
 
 SHOWS = "loss and BLEU with the source read as written and backwards"
 SEEDS = (1, 2, 3)
+BOTH = ("model.layers=2", "model.scale_embeddings=true")
 MODELS = {"as written": (), "backwards": ("model.reverse_source=true",)}
 
 
@@ -17,8 +18,7 @@ def measure(workshop: Workshop) -> dict[str, Any]:
         "models": {
             name: [
                 scored(
-                    workshop, f"reversal-{name.replace(' ', '-')}-{seed}", MULTI30K, "model.layers=2", *more,
-                    seed=seed,
+                    workshop, f"reversal-{name.replace(' ', '-')}-{seed}", MULTI30K, *BOTH, *more, seed=seed
                 )
                 for seed in workshop.seeds
             ]

@@ -13,8 +13,8 @@ from benchmarks.figures.workshop import SPA_ENG, Workshop
 SHOWS = "sentence states in two dimensions: who does what, word order, voice"
 SEEDS = (1,)
 SETTINGS = (
-    "model.layers=2", "model.reverse_source=true", "source.vocab_size=12000", "target.vocab_size=12000",
-    "train.epochs=4",
+    "model.layers=2", "model.scale_embeddings=true", "model.reverse_source=true", "source.vocab_size=12000",
+    "target.vocab_size=12000", "train.epochs=4",
 )  # fmt: skip
 # Panels; in each, sentences by what they say.
 SENTENCES = {
