@@ -64,6 +64,17 @@ def test_the_card_says_what_the_model_is(exported: Path) -> None:
     assert json.loads(suguk("card", exported, "--json").out) == about
 
 
+def test_a_file_knows_the_columns_that_training_took(
+    exported: Path, tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    rows = [line.split("\t") for line in tables[1].read_text(encoding="utf-8").splitlines()]
+    swapped = tmp_path / "t.tsv"
+    swapped.write_text("".join(f"{target}\t{source}\n" for source, target in rows), encoding="utf-8")
+    ran = suguk("score", exported, swapped)
+    assert ran.status == 0, ran.err
+    assert ran.out == suguk("score", exported, tables[1]).out
+
+
 def test_no_card_of_what_is_not_an_export(model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     assert "not an ONNX file" in suguk("card", tmp_path / "x.onnx").err

@@ -141,12 +141,12 @@ def test_evaluate_refuses(model: Path, parallel: Tables, options: tuple[str, ...
 
 
 def test_columns_that_the_model_was_trained_with(model: Path, tmp_path: Path) -> None:
-    """By name, where the table has them; the first two are others here."""
+    """By name, where the table has them; the first two are others here. As older versions wrote settings."""
     run = tmp_path / "run"
     shutil.copytree(model, run)
     config = (run / "config.toml").read_text(encoding="utf-8")
     columns = 'source = "es"\ntarget = "en"\n'
-    config = re.sub(r'^(source|target) = ""\n', "", config, flags=re.M).replace(
+    config = re.sub(r'^(source|target) = ""\n|^columns = \[[^]]*\]\n', "", config, flags=re.M).replace(
         "[data]\n", f"[data]\n{columns}"
     )
     (run / "config.toml").write_text(config, encoding="utf-8")
@@ -161,3 +161,16 @@ def test_columns_that_the_model_was_trained_with(model: Path, tmp_path: Path) ->
     other = tmp_path / "u.tsv"
     other.write_text("ab\tba\n", encoding="utf-8")
     assert suguk("score", run, other).out == told.out
+
+
+def test_columns_that_training_took_are_found_again(model: Path, tables: Tables, tmp_path: Path) -> None:
+    """The training table's first two columns are named; here they come in the other order."""
+    names, *rows = [line.split("\t") for line in tables[1].read_text(encoding="utf-8").splitlines()]
+    assert names == ["source", "target"]
+    swapped = tmp_path / "t.tsv"
+    lines = [f"{target}\t{number}\t{source}\n" for number, (source, target) in enumerate(rows)]
+    swapped.write_text("target\tn\tsource\n" + "".join(lines), encoding="utf-8")
+    ran = suguk("score", model, swapped)
+    assert ran.status == 0
+    assert ran.out == suguk("score", model, tables[1]).out
+    assert "source is column 'source', target is column 'target'" in ran.err

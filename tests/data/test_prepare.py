@@ -150,6 +150,31 @@ class TestBadPairs:
             prepare(config(table(tmp_path / "t.tsv", ROWS[:1])))
 
 
+class TestColumns:
+    def test_the_settings_say_what_was_taken(self, tmp_path: Path) -> None:
+        path = table(
+            tmp_path / "t.tsv", [("en", "n", "de"), *((source, "1", target) for source, target in ROWS)]
+        )
+        made = prepare(config(path, data={"source": "3", "target": "en", "header": True}))
+        assert made.config.data.columns == made.config.data.names == ("de", "en")
+        again = prepare(made.config)
+        assert again.fingerprint == made.fingerprint
+
+    def test_files_without_names_tell_nothing(self, train: str) -> None:
+        made = prepare(config(train, data={"columns": ["en", "de"]}))
+        assert made.config.data.names == ("en", "de")
+        assert prepare(config(train)).config.data.names == ("", "")
+
+    def test_known_names_are_taken_where_a_table_has_them(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "t.tsv", [("en", "de"), *ROWS])
+        by_place, by_name = (
+            prepare(config(path, data={"columns": names})) for names in (("a", "b"), ("de", "en"))
+        )
+        assert {*by_place.train.sources, *by_place.valid.sources} == {source for source, _ in ROWS}
+        assert {*by_name.train.targets, *by_name.valid.targets} == {source for source, _ in ROWS}
+        assert by_place.config.data.columns == ("en", "de")
+
+
 class TestFingerprint:
     def prepared(self, path: Path, rows: Sequence[tuple[str, ...]], **sections: Any) -> Prepared:
         return prepare(config(table(path, rows), **sections))

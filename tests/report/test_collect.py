@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import suguk
 from suguk import config as settings
 from suguk.data.prepare import parts
 from suguk.data.read import references
@@ -23,6 +25,7 @@ from suguk.report.collect import Choices, architecture, collect
 from suguk.report.contents import Report
 from suguk.report.forcing import forced, free_accuracy
 from suguk.trained import TrainedModel
+from tests.cli import calls
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,23 @@ def test_the_validation_part_is_split_off_again(run: Path, report: Report) -> No
     assert (report.about.source, report.about.target) == ("en", "he")
     assert report.training_pairs == len(parts(model.config).train)
     assert not any("changed" in finding.title for finding in report.findings)
+
+
+def test_the_command_makes_a_fine_tuned_run_again(run: Path, tmp_path: Path) -> None:
+    """With its corpora and with the settings that are not those of the run before."""
+    earlier, tuned = tmp_path / "general", tmp_path / "tuned run"
+    shutil.copytree(run, earlier)
+    (data,) = TrainedModel.load(run).config.data.train
+    more = tmp_path / "more.tsv"
+    more.write_text("".join(f"aa{letter}\tx\n" for letter in "bcdefghijk"), encoding="utf-8")
+    given = {"train.epochs": 1, "train.export": False, "model.dropout": 0.25, "data.weights": [1, 0.5]}
+    suguk.train(data, also=[more], out=tuned, start_from=earlier, overrides=given, display="silent")
+    command = shlex.split(collect(tuned, choices=Choices(limit=9, examples=1)).origin.commands[0])
+    ran = calls.suguk(*command[1:])
+    assert ran.status == 0, ran.err
+    again = tmp_path / "tuned run-again"
+    for name in ("config.toml", "model.safetensors"):
+        assert (tuned / name).read_bytes() == (again / name).read_bytes()
 
 
 def test_figures_are_those_of_the_model_and_its_log(run: Path, report: Report) -> None:

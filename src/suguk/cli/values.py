@@ -228,7 +228,7 @@ def read_pairs(
     from suguk.predictor import LONGEST_TEXT
 
     found, pairs = judged(
-        read(data, source=source, target=target, header=header, skip_bad=True, like=(of.source, of.target)),
+        read(data, source=source, target=target, header=header, skip_bad=True, like=of.names),
         LONGEST_TEXT,
     )
     problems = [problem for problem in found if problem.fatal]

@@ -17,6 +17,11 @@ class DataConfig(Section):
     valid: tuple[str, ...] = Field((), description="validation data; empty: split off the training data")
     source: str = Field("", description="source column of a table, name or number from 1; empty: the first")
     target: str = Field("", description="target column of a table, name or number from 1; empty: the second")
+    columns: tuple[str, str] = Field(
+        ("", ""),
+        description="names of the source and target column, taken where a table has both and source and target are "
+        "not given; training records what it took",
+    )
     header: bool | None = Field(None, description="the table has a header row; unset: recognised")
     valid_share: float = Field(
         0.02, gt=0, lt=1, description="share of sources split off for validation (at most 2,000 sources)"
@@ -34,6 +39,11 @@ class DataConfig(Section):
         description="how often an epoch has each pair of train and of every one of also; with a fraction some of the "
         "pairs, drawn anew in every epoch, come once more; empty: once",
     )
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the columns of the pairs are called, as far as is known."""
+        return self.columns if all(self.columns) else (self.source, self.target)
 
     @model_validator(mode="after")
     def possible(self) -> Self:

@@ -18,7 +18,7 @@ from suguk.fields import TextField
 
 
 class Prepared(NamedTuple):
-    """Ready to train on. config: with the chosen tokenizers in the place of `auto`."""
+    """Ready to train on. config: with the chosen tokenizers in the place of `auto`, and the columns that were taken."""
 
     train: Pairs
     valid: Pairs
@@ -49,13 +49,16 @@ def prepare(config: Config, fields: tuple[TextField, TextField] | None = None) -
     found = parts(config)
     train, valid = found.train, found.valid
     source, target, chosen = vocabulary(train, config) if fields is None else (*fields, [])
-    kinds = {"source": {"tokenizer": source.kind}, "target": {"tokenizer": target.kind}}
+    known: dict[str, Any] = {
+        side: {"tokenizer": field.kind} for side, field in (("source", source), ("target", target))
+    }
+    known["data"] = {"columns": _columns(config.data, train)}
     return Prepared(
         train=train,
         valid=valid,
         source=source,
         target=target,
-        config=settings.build(settings.merge(config.model_dump(exclude_none=True), kinds)),
+        config=settings.build(settings.merge(config.model_dump(exclude_none=True), known)),
         fingerprint=fingerprint(config, found),
         choices=found.choices + chosen,
         skipped=found.skipped,
@@ -142,23 +145,29 @@ def _longer(problems: list[Problem], most: int) -> str:
     return f"; for longer lines --set data.max_length=N (now {most:,})" if overlong else ""
 
 
-def beside(data: DataConfig, paths: Sequence[str], like: Pairs | None = None) -> dict[str, Any]:
-    """How `read` is to take other data than `data.train`, as options of it. like: the training pairs.
+def beside(data: DataConfig, paths: Sequence[str]) -> dict[str, Any]:
+    """How `read` is to take other data than `data.train`, as options of it.
 
     The columns are those of the training table; parallel files beside it have none, and only .tsv and .csv a header.
     """
     source, target = (data.source, data.target) if len(paths) <= len(data.train) else ("", "")
-    names = like.sides if like is not None and len(like.paths) == 1 else ("", "")
     header = data.header if may_have_header(paths) else None
-    return {"source": source, "target": target, "header": header, "like": names}
+    return {"source": source, "target": target, "header": header, "like": data.names}
+
+
+def _columns(data: DataConfig, train: Pairs) -> tuple[str, str]:
+    """What the columns of the training table are called; parallel files and tables without names tell nothing."""
+    return train.sides if len(train.paths) == 1 and all(train.sides) else data.columns
 
 
 def unjudged(config: Config) -> tuple[Pairs, list[Pairs], Pairs | None]:
     """What `data` names as it is read, with bad rows in `problems`: training, other corpora, validation data."""
     data = config.data
-    train = read(data.train, source=data.source, target=data.target, header=data.header, skip_bad=True)
-    also = [read(paths, skip_bad=True, **beside(data, paths, train)) for paths in data.also]
-    valid = read(data.valid, skip_bad=True, **beside(data, data.valid, train)) if data.valid else None
+    named: dict[str, Any] = {"source": data.source, "target": data.target, "like": data.columns}
+    train = read(data.train, header=data.header, skip_bad=True, **named)
+    data = data.model_copy(update={"columns": _columns(data, train)})
+    also = [read(paths, skip_bad=True, **beside(data, paths)) for paths in data.also]
+    valid = read(data.valid, skip_bad=True, **beside(data, data.valid)) if data.valid else None
     return train, also, valid
 
 

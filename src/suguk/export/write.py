@@ -142,7 +142,7 @@ def _pairs(config: Config, check: tuple[str, ...]) -> Pairs:
         if not check and not data.valid:
             return parts(config).valid  # split off the training data, as before the training
         given = beside(data, check or data.valid)
-        given |= {"header": None, "like": (data.source, data.target)} if check else {}
+        given |= {"header": None} if check else {}
         problems, pairs = judged(
             read(check or data.valid, skip_bad=True, **given), LONGEST_TEXT, duplicates=False
         )
@@ -205,7 +205,8 @@ def with_metadata(model: onnx.ModelProto, trained: TextPredictor, about: Mapping
     # Whoever gets the file need not know where the data lay.
     sides = {"source": trained.config.source, "target": trained.config.target}
     kept: dict[str, Any] = {name: side.model_copy(update={"embeddings": ""}) for name, side in sides.items()}
-    kept |= {"data": DataConfig(lowercase=trained.config.data.lowercase)}
+    data = trained.config.data
+    kept |= {"data": DataConfig(lowercase=data.lowercase, columns=data.names)}
     config = trained.config.model_copy(update=kept)
     held = {
         container.FORMAT_KEY: container.FORMAT,

@@ -3,7 +3,7 @@
 import json
 import platform
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from suguk.report.examples import chosen, example, pictured
 from suguk.report.findings import Seen, findings
 from suguk.report.forcing import forced, free_accuracy
 from suguk.report.gather import Gathered, gather
-from suguk.run_directory import read_metrics
+from suguk.run_directory import read_metrics, read_static
 from suguk.trained import TrainedModel
 
 POINTS = 300  # of a training curve
@@ -281,13 +281,30 @@ def _shown(value: Any) -> str:
     return str(value) if value != "" else "none"
 
 
+def _again(folder: Path, config: Config, about: dict[str, Any]) -> Iterator[str]:
+    """Words of the command that trains this run anew. The run it started from is looked for beside it."""
+    yield from ("suguk", "train", *config.data.train)
+    if config.data.valid:
+        yield from ("--valid", *config.data.valid)
+    yield from ("--recipe", str(folder / "config.toml"))
+    if not about.get("lineage"):
+        return
+    earlier = folder.parent / about["lineage"][-1]["run"]
+    if not earlier.is_dir():
+        yield from ("--from", earlier.name)
+        return
+    yield from ("--from", str(earlier))
+    plain, before = config.model_dump(), read_static(earlier)[0].model_dump()
+    for section in ("source", "target", "model", "predict"):  # of which --from takes nothing of a recipe
+        for name, value in plain[section].items():
+            if value != before[section][name] and name != "embeddings":
+                yield from ("--set", f"{section}.{name}={json.dumps(value)}")
+
+
 def _origin(folder: Path, config: Config, about: dict[str, Any], asked: Sequence[str]) -> Origin:
     """asked: words after the run in the command of the report."""
-    valid = ["--valid", *config.data.valid] if config.data.valid else []
-    again = ["suguk", "train", *config.data.train, *valid, "--recipe", str(folder / "config.toml")]
-    again += ["--from", about["lineage"][-1]["run"]] if about.get("lineage") else []
     commands = [
-        [*again, "--out", f"{folder}-again"],
+        [*_again(folder, config, about), "--out", f"{folder}-again"],
         ["suguk", "report", str(folder), *asked],
         ["suguk", "predict", str(folder)],
     ]

@@ -42,8 +42,7 @@ def gather(
     except UserError as fault:
         missing = str(fault.message) if fault.where is None else f"{fault.where}: {fault.message}"
     if data:
-        like = config.data.source, config.data.target
-        valid, label = _given(data, like=like, **columns), ", ".join(data)
+        valid, label = _given(data, like=config.data.names, **columns), ", ".join(data)
     elif valid is not None:
         label = "validation data" if config.data.valid else "validation part split off the training data"
     elif config.data.valid:

@@ -40,7 +40,7 @@ class Start(NamedTuple):
 
 
 def prepared_from(run: Path, recipe: str | None, given: Mapping[str, Any]) -> tuple[Prepared, list[str]]:
-    """Fields and model of `run`; the loop's settings of the recipe; then what was given. Also what to tell.
+    """Fields and model of `run`; settings of loop and data of the recipe; then what was given. Also what to tell.
 
     ConfigError for given settings that cannot be other than the run's.
     """
@@ -49,8 +49,10 @@ def prepared_from(run: Path, recipe: str | None, given: Mapping[str, Any]) -> tu
     _refuse_others(plain, given, run)
     name = recipe or recipe_for(source, target)[0]
     base = {section: plain[section] for section in ("source", "target", "model", "predict")}
-    base["train"] = settings.parse(settings.recipe(name), name).get("train", {})
-    base["data"] = {"lowercase": earlier.data.lowercase}
+    asked = settings.parse(settings.recipe(name), name)
+    base["train"] = asked.get("train", {})
+    known = {"columns": list(earlier.data.names), "lowercase": earlier.data.lowercase}
+    base["data"] = asked.get("data", {}) | known
     for side in ("source", "target"):
         base[side] |= {"embeddings": ""}  # the weights have them already
     prepared = prepare(settings.build(settings.merge(base, given)), (source, target))
