@@ -51,7 +51,7 @@ class AdditiveHeads(AdditiveScore):
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         v = held("heads", self.v_a, lambda: self.v_a.unsqueeze(1) * self.own)
-        return energies(linear(query, self.w_a.weight), keys, v).movedim(-1, 1)
+        return energies(linear(query, self.w_a.weight), keys, v).permute(0, 3, 1, 2)
 
 
 class MultiHeadAttention(Attention):
