@@ -82,6 +82,10 @@ TRANSLATION = {
     "multi30k-en-fr-small": multi30k(
         "en", "fr", "small", *timed(30), "target.shared=true", "model.tied=all", beside="59.02; goal 55, aim 59.5"
     ),
+    "multi30k-de-en-small": multi30k(
+        "de", "en", "small", *timed(30), "target.shared=true", "model.tied=all",
+        beside="28.1 greedy (bentrevett/pytorch-seq2seq)",
+    ),
     # 112,000 short pairs: dropout 0.2 and larger batches if validation is still rising when the time is up.
     "spa-eng": table("spa-eng", "small", *timed(60)),
     # Verses are three times as long as captions. A Korean word has many forms: smaller vocabularies
