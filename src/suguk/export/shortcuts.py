@@ -4,6 +4,8 @@ More than a quarter of the time of an export. What is changed here belongs to Py
 afterwards; where another version has it under another name, it takes its time.
 """
 
+import copy
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 from torch._higher_order_ops.while_loop import while_loop_op
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 
 @contextmanager
@@ -23,6 +26,8 @@ def shortcuts() -> Iterator[None]:
         stack.enter_context(torch._dynamo.config.patch(fake_tensor_cache_enabled=False))
         stack.enter_context(_loops_not_run())
         stack.enter_context(_promotion_by_what_is_known())
+        stack.enter_context(_patterns_of_the_same_operator())
+        stack.enter_context(_translations_listed_once())
         yield
 
 
@@ -74,3 +79,46 @@ def _promotion_by_what_is_known() -> Iterator[None]:
         yield
     finally:
         kind.run_node = usual
+
+
+@contextmanager
+def _patterns_of_the_same_operator() -> Iterator[None]:
+    """Every pattern is looked for at every node, and some go through the whole graph before they compare operators."""
+    try:
+        kind: Any = import_module("onnxscript.rewriter._matcher").SimplePatternMatcher
+        no_match: Any = import_module("onnxscript.rewriter._basics").MatchResult
+        usual = kind.match
+    except (ImportError, AttributeError):
+        yield
+        return
+
+    def match(self: Any, model: Any, graph: Any, node: Any, **options: Any) -> Any:
+        if not self.pattern.output_nodes[0].op.matches(node.op_type):
+            return no_match().fail("another operator", node)
+        return usual(self, model, graph, node, **options)
+
+    kind.match = match
+    try:
+        yield
+    finally:
+        kind.match = usual
+
+
+@contextmanager
+def _translations_listed_once() -> Iterator[None]:
+    """The list of translations is made anew whenever it is asked for, from their source code."""
+    usual = vars(ONNXRegistry)["from_torchlib"]
+
+    def listed(opset_version: int = ONNXRegistry().opset_version) -> ONNXRegistry:
+        registry = copy.copy(_listed(opset_version))
+        registry.functions = {target: list(ways) for target, ways in registry.functions.items()}
+        return registry
+
+    ONNXRegistry.from_torchlib = staticmethod(listed)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = usual  # type: ignore[method-assign]
+
+
+_listed = functools.cache(ONNXRegistry.from_torchlib)
