@@ -59,6 +59,9 @@ def test_the_command_makes_a_fine_tuned_run_again(run: Path, tmp_path: Path) -> 
     again = tmp_path / "tuned run-again"
     for name in ("config.toml", "model.safetensors"):
         assert (tuned / name).read_bytes() == (again / name).read_bytes()
+    shutil.rmtree(earlier)
+    earlier.mkdir()
+    assert "--from general --out" in collect(tuned, choices=Choices(limit=9, examples=1)).origin.commands[0]
 
 
 def test_figures_are_those_of_the_model_and_its_log(run: Path, report: Report) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from suguk import config as settings
 from suguk.config import Config, PredictConfig
+from suguk.errors import ModelError
 from suguk.evaluation import metrics, report
 from suguk.evaluation.report import Evaluation
 from suguk.predictor import Prediction
@@ -290,11 +291,13 @@ def _again(folder: Path, config: Config, about: dict[str, Any]) -> Iterator[str]
     if not about.get("lineage"):
         return
     earlier = folder.parent / about["lineage"][-1]["run"]
-    if not earlier.is_dir():
+    try:
+        before = read_static(earlier)[0].model_dump()
+    except ModelError:
         yield from ("--from", earlier.name)
         return
     yield from ("--from", str(earlier))
-    plain, before = config.model_dump(), read_static(earlier)[0].model_dump()
+    plain = config.model_dump()
     for section in ("source", "target", "model", "predict"):  # of which --from takes nothing of a recipe
         for name, value in plain[section].items():
             if value != before[section][name] and name != "embeddings":
