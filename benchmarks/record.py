@@ -1,7 +1,7 @@
 """Run recorded trainings from the command line that a user would type, score them, and make a table.
 
     python -m benchmarks.convert DATA build/data
-    python -m benchmarks.record --data DATA --seeds 1 2 3 cmudict g2p-eng_us
+    python -m benchmarks.record cmudict g2p-eng_us --data DATA --seeds 1 2 3
     python -m benchmarks.record --data DATA --seeds 1 2 3 --on test cmudict g2p-eng_us
     python -m benchmarks.record --data DATA --seeds 1 2 3 --on test --ensemble cmudict
     python -m benchmarks.record --table

@@ -111,17 +111,23 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     options: "PredictConfig | None" = None,
     lowercase: bool = False,
+    tokenize: str = "13a",
 ) -> "Evaluation":
     """Decode the sources of `data` and score the outputs against their targets.
 
-    model: a run directory, an exported file or a loaded model. data, source, target: as in `train`; equal sources
-    are one source with several references. metrics: by default bleu, chrf, ter, exact, cer and wer. Raises UserError.
+    model: a run directory, an exported file or a loaded model. data, source, target: as in `train`; by default the
+    columns that the model was trained on, where a table has both. Equal sources are one source with several references.
+    metrics: by default bleu, chrf, ter, exact, cer and wer. tokenize: of sacrebleu, for BLEU. Raises UserError.
     """
+    from suguk.answers import TextPredictor
     from suguk.data.read import read, references
     from suguk.evaluation.report import evaluate as evaluate_pairs
 
     paths = [data] if isinstance(data, str | Path) else data
-    pairs = read([str(path) for path in paths], source=source, target=target)
-    sources, grouped = references(pairs)
     predictor = load(model) if isinstance(model, str | Path) else model
-    return evaluate_pairs(predictor, sources, grouped, options, metrics, lowercase=lowercase)
+    like = predictor.config.data.names if isinstance(predictor, TextPredictor) else ("", "")
+    pairs = read([str(path) for path in paths], source=source, target=target, like=like)
+    sources, grouped = references(pairs)
+    return evaluate_pairs(
+        predictor, sources, grouped, options, metrics, lowercase=lowercase, tokenize=tokenize
+    )

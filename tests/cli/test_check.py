@@ -101,3 +101,16 @@ def test_validation_data_have_the_columns_of_the_training_table(tmp_path: Path) 
         assert (ran.status, found["validation_pairs"]) == (0, 10), ran.err
     found = json.loads(suguk("check", table, "--valid", swapped, "--json").out)
     assert "source is column 'es', target is column 'en'" in " ".join(found["notes"])
+
+
+def test_bad_pairs_that_training_would_leave_out(tmp_path: Path) -> None:
+    table = tmp_path / "t.tsv"
+    table.write_text("".join(f"uno {k}\tone {k}\n" for k in range(40)) + "dos\t\n")
+    refused = suguk("check", table)
+    assert refused.status == 2
+    assert "`suguk train --skip-bad`" in refused.out
+    taken = suguk("check", table, "--set", "data.skip_bad=true")
+    assert taken.status == 0, taken.out
+    assert f"{table}:41: the target is empty" in taken.out
+    table.write_text("dos\t\n")
+    assert suguk("check", table, "--set", "data.skip_bad=true").status == 2

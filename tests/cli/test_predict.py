@@ -237,3 +237,13 @@ def test_closed_standard_streams(monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setattr(sys, name, None)
             with pytest.raises(UserError, match="there is no standard"):
                 streams.Lines(None, 9) if name == "stdin" else streams.write_text("x")
+
+
+def test_several_hypotheses_by_a_setting(model: Path) -> None:
+    by_option = suguk("predict", model, "--n-best", "3", "--beam", "5", given="abc\n")
+    by_setting = suguk("predict", model, "--set", "predict.n_best=3", "--beam", "5", given="abc\n")
+    assert by_setting.status == 0, by_setting.err
+    assert by_setting.out == by_option.out
+    assert len(by_option.lines) == 3
+    wrong = suguk("predict", model, "--set", "predict.n_best=x", given="abc\n")
+    assert (wrong.status, "predict.n_best" in wrong.err or "n_best" in wrong.err) == (2, True)

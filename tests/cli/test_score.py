@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from suguk import load
+from suguk import evaluate, load
 from suguk.cli import score as scoring
 from tests.cli.calls import suguk
 
@@ -173,4 +173,6 @@ def test_columns_that_training_took_are_found_again(model: Path, tables: Tables,
     ran = suguk("score", model, swapped)
     assert ran.status == 0
     assert ran.out == suguk("score", model, tables[1]).out
+    scores = [evaluate(model, table).scores["chrf"].score for table in (swapped, tables[1])]
+    assert scores[0] == scores[1]
     assert "source is column 'source', target is column 'target'" in ran.err

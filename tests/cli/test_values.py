@@ -55,6 +55,12 @@ def test_prediction_keeps_the_models_settings() -> None:
     changed = predict_options(base, beam=1, length_penalty=0.0, max_length=5)
     assert changed == PredictConfig(beam=1, n_best=1, length_penalty=0.0, max_length=5)
     assert predict_options(base, n_best=13).beam == 13
+    told = predict_options(base, settings=["predict.n_best=13"])
+    assert (told.beam, told.n_best) == (13, 13)
+    several = base.model_copy(update={"n_best": 3})
+    assert predict_options(several).n_best == 3
+    assert predict_options(several, beam=2).n_best == 2
+    assert predict_options(several, n_best=1).n_best == 1
 
 
 @pytest.mark.parametrize(

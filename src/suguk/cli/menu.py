@@ -14,27 +14,29 @@ if TYPE_CHECKING:
     from suguk.predictor import Constraint
 
 MinLength = Annotated[
-    int | None, typer.Option(metavar="TOKENS", help="Fewest tokens of an output.  [default: 1]")
+    int | None, typer.Option(metavar="TOKENS", help="Fewest tokens of an output.  [default: the model's]")
 ]
 Coverage = Annotated[
     float | None,
-    typer.Option(metavar="BETA", help="Cost of source tokens that no attention went to.  [default: 0]"),
+    typer.Option(
+        metavar="BETA", help="Cost of source tokens that no attention went to.  [default: the model's]"
+    ),
 ]
 NoRepeat = Annotated[
-    int | None, typer.Option(metavar="N", help="No N tokens come twice in an output.  [default: they may]")
+    int | None, typer.Option(metavar="N", help="No N tokens come twice in an output.  [default: the model's]")
 ]
 Groups = Annotated[
     int | None,
     typer.Option(metavar="G", help="Divide the beam into groups that differ (diverse beam search)."),
 ]
 Diversity = Annotated[
-    float | None, typer.Option(metavar="COST", help="How much groups are to differ.  [default: 0.5]")
+    float | None, typer.Option(metavar="COST", help="How much groups are to differ.  [default: the model's]")
 ]
 Sample = Annotated[
     bool, typer.Option("--sample", help="Draw outputs at random instead of searching for the best.")
 ]
 Temperature = Annotated[
-    float | None, typer.Option(metavar="T", help="Of samples: below 1 more cautious.  [default: 1]")
+    float | None, typer.Option(metavar="T", help="Of samples: below 1 more cautious.  [default: the model's]")
 ]
 TopK = Annotated[int | None, typer.Option(metavar="K", help="Draw among the K most probable words only.")]
 TopP = Annotated[

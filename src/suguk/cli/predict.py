@@ -117,7 +117,7 @@ def predict(
     options = values.predict_options(
         loaded.config.predict,
         beam=beam,
-        n_best=1 if n_best is None else n_best,
+        n_best=n_best,
         settings=settings,
         length_penalty=length_penalty,
         max_length=max_length,
@@ -135,7 +135,7 @@ def predict(
     )
     menu.check_used(options, temperature, top_k, top_p, seed, diversity, source if output is None else "")
     asked = menu.constraints(prefix, require, ban, constraints, loaded, options)
-    how = _Lines(n_best is not None, jsonl, attention, line_buffered, workers, skip_bad)
+    how = _Lines(n_best is not None or options.n_best > 1, jsonl, attention, line_buffered, workers, skip_bad)
     if output is not None or ray is not None or workers is not None:
         elsewhere = device not in ("auto", "cpu") or engine != "auto" or threads > 0
         _refuse_together(model, how, ray, output, constrained=asked is not None, elsewhere=elsewhere)

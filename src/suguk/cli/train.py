@@ -76,7 +76,8 @@ def train(
 
     Validation data that are not given are split off DATA. train.minutes is a time budget: training ends in
     time with the best model so far. --from fine-tunes a run on other data; its model and vocabularies stay.
-    --resume continues where a run was stopped, on a CPU bit for bit.
+    --resume continues where a run was stopped, on a CPU bit for bit; with --set train.epochs=N or
+    train.minutes=N it trains a finished one for longer.
 
     \b
     Examples:

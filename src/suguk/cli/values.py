@@ -33,7 +33,11 @@ Model = Annotated[
 Threads = Annotated[
     int,
     typer.Option(
-        min=0, max=256, metavar="N", help="Threads that compute.  [default: as many as there are cores]"
+        min=0,
+        max=256,
+        metavar="N",
+        help="Threads that compute.  [default: as many as there are cores]",
+        show_default=False,
     ),
 ]
 Data = Annotated[
@@ -188,16 +192,18 @@ def predict_options(
             f"only settings of predict can change now, found {section}", where="--set", hint="train with it"
         )
     over = set_.get("predict", {}) | {key: value for key, value in given.items() if value is not None}
+    told = n_best if n_best is not None else over.get("n_best")
+    wide = base.n_best if told is None else told
+    if not (isinstance(wide, int) and isinstance(over.get("beam", 1), int)):
+        return config.options(base, **over)  # which refuses it
     if beam is None and "beam" not in over:
-        wide = n_best or 1
         if over.get("sample"):
             beam = wide if over.get("mbr", base.mbr) == "none" else max(SAMPLES, wide)
         else:
             beam = max(base.beam, wide)
     if beam is not None:
         over["beam"] = beam
-    if n_best is not None or "n_best" not in over:
-        over["n_best"] = n_best if n_best is not None else min(base.n_best, max(over["beam"], 1))
+    over["n_best"] = wide if told is not None else min(wide, max(over.get("beam", base.beam), 1))
     return config.options(base, **over)
 
 

@@ -38,7 +38,11 @@ class ModelConfig(Section):
         description="how the encoder's last states start the decoder: copy, zero, linear (+ tanh), or backward "
         "(tanh of the first backward state: Bahdanau 2014)",
     )
-    attention: AttentionKind = Field("none", description="score function, or none for one fixed-size context")
+    attention: AttentionKind = Field(
+        "none",
+        description="score function: dot, scaled-dot, general, additive, location, or in a window local-m, local-p; "
+        "none for one fixed-size context",
+    )
     attend: Literal["before", "between", "after"] = Field(
         "after",
         description="attention looks before the cell (previous state: Bahdanau), after it (current state: Luong), "
@@ -52,7 +56,7 @@ class ModelConfig(Section):
     )
     attention_positions: int = Field(200, ge=1, description="source positions that location attention knows")
     local_score: Literal["dot", "general", "additive"] = Field(
-        "general", description="score inside local attention"
+        "general", description="score inside local attention: dot, general or additive"
     )
     attention_heads: int = Field(
         1,
@@ -74,8 +78,8 @@ class ModelConfig(Section):
     )
     context: Literal["start", "every-step"] = Field(
         "start",
-        description="without attention: the context starts the decoder, or enters every step and the output "
-        "too (Cho 2014, peeky)",
+        description="without attention: start (the context starts the decoder), or every-step (it enters every step "
+        "and the output too: Cho 2014, peeky)",
     )
     readout: Literal["linear", "tanh", "maxout"] = Field(
         "linear",
@@ -93,7 +97,8 @@ class ModelConfig(Section):
         description="which decoder state the readout sees (previous: Bahdanau 2014, appendix A.2.2)",
     )
     tied: Literal["none", "target", "all"] = Field(
-        "none", description="share the output projection with the target embedding, or with both embeddings"
+        "none",
+        description="the output projection is the target embedding (target), or both embeddings (all); or none",
     )
     scale_embeddings: bool = Field(
         False,

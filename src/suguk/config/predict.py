@@ -15,7 +15,7 @@ class PredictConfig(Section):
     n_best: int = Field(1, ge=1, description="hypotheses for each source, at most beam")
     length_penalty: float = Field(0.6, ge=0, description="alpha: 0 compares plain log probabilities")
     penalty: Literal["wu", "average"] = Field(
-        "wu", description="divide log p by ((5+|Y|)/6)^alpha (Wu et al. 2016), or by |Y|^alpha"
+        "wu", description="divide log p by ((5+|Y|)/6)^alpha (wu: Wu et al. 2016), or by |Y|^alpha (average)"
     )
     coverage_penalty: float = Field(
         0.0,
@@ -57,7 +57,7 @@ class PredictConfig(Section):
     )
     mbr: Literal["none", "chrf", "bleu"] = Field(
         "none",
-        description="choose the output that agrees most with the others, by this metric (minimum Bayes risk)",
+        description="choose the output that agrees most with the others, by chrf or bleu (minimum Bayes risk); or none",
     )
     batch_tokens: int = Field(4096, ge=1, description="source tokens decoded at once, times the beam")
     replace_unknown: bool = Field(

@@ -27,7 +27,7 @@ class TrainConfig(Section):
         1, ge=1, description="batches that make one update, by the sum of their gradients"
     )
     optimizer: Literal["sgd", "adam", "adamw", "adadelta", "rmsprop"] = Field(
-        "adam", description="the optimizer"
+        "adam", description="sgd, adam, adamw, adadelta or rmsprop"
     )
     lr: float = Field(1e-3, gt=0, description="learning rate, the highest one where a schedule warms up")
     weight_decay: float = Field(0.0, ge=0, description="weight decay (of adamw: decoupled)")
@@ -70,7 +70,8 @@ class TrainConfig(Section):
     sampling: Literal["none", "linear", "exponential", "inverse-sigmoid"] = Field(
         "none",
         description="scheduled sampling (Bengio et al. 2015): feed the decoder the true token with a probability that "
-        "falls like this with the updates, else one drawn from the model; none: always the true one",
+        "falls with the updates (linear, exponential or inverse-sigmoid), else one drawn from the model; none: always "
+        "the true one",
     )
     sampling_scale: float = Field(
         1000.0,

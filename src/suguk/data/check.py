@@ -3,7 +3,7 @@
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -61,7 +61,7 @@ class Report:
             if len(several) > SHOWN:
                 yield f"  … and {len(several) - SHOWN:,} more (--json lists all)"
         if self.fatal:
-            yield "these data would be refused; mend them, or leave the bad pairs out with --skip-bad"
+            yield "these data would be refused; mend them, or leave the bad pairs out with `suguk train --skip-bad`"
         else:
             yield "no errors: `suguk train` takes these data"
 
@@ -78,14 +78,14 @@ def check(
     chars: the settings instead of `config` where a side turns out to be of characters or symbols, as in training
     without a recipe. also: other corpora to train on, of which problems are told; the rest is of `train`.
     """
-    problems, train = judged(train, config.data.max_length)
+    problems, train = _judged(train, config)
     report = Report(problems, list(train.notes))
     if valid is not None:
-        more, valid = judged(valid, config.data.max_length)
+        more, valid = _judged(valid, config)
         report.problems += [*more, *leaks(train, valid, lowercase=config.data.lowercase)]
         report.notes += valid.notes
     for pairs in also:
-        more, good = judged(pairs, config.data.max_length)
+        more, good = _judged(pairs, config)
         report.problems += more
         report.notes += [*good.notes, f"{', '.join(good.paths)}: {len(good):,} pairs"]
     if not len(train) or (valid is not None and not len(valid)):
@@ -192,6 +192,14 @@ def write_problems(problems: Sequence[Problem], path: str | Path) -> None:
     )  # names of files may be any bytes
 
 
+def _judged(pairs: Pairs, config: Config) -> tuple[list[Problem], Pairs]:
+    """Problems and good pairs; what training would leave out with `data.skip_bad` does not refuse the data."""
+    problems, good = judged(pairs, config.data.max_length)
+    if config.data.skip_bad:
+        problems = [replace(problem, fatal=False) for problem in problems]
+    return problems, good
+
+
 def _statistics(train: Pairs, valid: Pairs, found: Vocabulary, config: Config) -> dict[str, Any]:
     sides: dict[str, dict[str, Any]] = {}
     for name, texts, held_out, field_ in (
@@ -254,6 +262,6 @@ def _table(statistics: dict[str, Any]) -> Iterator[str]:
         )
     yield (
         f"model: {statistics['parameters']:,} parameters; training needs about "
-        f"{statistics['memory_bytes'] / 1e6:,.0f} MB beside the libraries (an estimate: 18 bytes a parameter and the "
-        "activations of one batch)"
+        f"{statistics['memory_bytes'] / 1e6:,.0f} MB beside the libraries (an estimate: 18 bytes a parameter, 22 with "
+        "train.ema, and the activations of one batch)"
     )

@@ -244,7 +244,8 @@ class Loop:
         self.told = True
         self.display.note(
             "batches that do not fit into memory are computed in halves, which takes longer; "
-            f"--set train.batch_tokens={max(self.config.batch_tokens // 2, 1)} would avoid it"
+            "--set train.recompute=true takes less memory, from a --resume on too; "
+            f"a new training with --set train.batch_tokens={max(self.config.batch_tokens // 2, 1)} would avoid it"
         )
 
     def _log(self, record: Mapping[str, Any]) -> None:

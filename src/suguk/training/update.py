@@ -120,5 +120,6 @@ def enough_memory(batch_tokens: int) -> Iterator[None]:
         raise UserError(
             f"a batch of {batch_tokens:,} tokens does not fit into the memory of {owner}",
             where="train.batch_tokens",
-            hint=f"--set train.batch_tokens={max(batch_tokens // 2, 1)}",
+            hint=f"train anew with --set train.batch_tokens={max(batch_tokens // 2, 1)}, or go on with --resume and "
+            "--set train.recompute=true",
         ) from None
