@@ -225,7 +225,7 @@ PRECISION = {
     )
     for task, run in {
         "multi30k": multi30k("en", "de", "small", "train.epochs=5"),
-        "cmudict": table("cmudict", "chars", "train.epochs=2"),
+        "cmudict": table("cmudict", "chars", "train.epochs=4"),
     }.items()
     for precision in ("bf16", "fp32")
 }
