@@ -11,6 +11,8 @@ with train.tsv, valid.tsv and test.tsv:
   a space.
 - g2p-kor of sigmorphon2021-g2p and names-jamo of names-en-ko: Hangul as jamo with spaces between them. Initial and
   final consonants are different characters, so syllables can be put together again in one way only.
+- cmudict-nostress of cmudict: phonemes without the digits of stress, `HH AH L OW`, as published figures have them;
+  pronunciations that differ by stress only become one.
 - scan-simple, scan-length, scan-jump of scan, which has no validation split: 500 training commands and all their
   rows become one. Commands of one word stay in training: the jump split shows `jump` nowhere else.
 - reports: generated. A source is a number and some sentences, `2 : rodu sold boats in kemi . …`; the target has so
@@ -73,6 +75,14 @@ def names(data: Path) -> Splits:
     return {split: rows(split) for split in ("train", "valid", "test")}
 
 
+def pronunciation_without_stress(data: Path) -> Splits:
+    def rows(split: str) -> Rows:
+        cells = _cells(data / "cmudict" / f"{split}.tsv")
+        return dict.fromkeys((word, re.sub(r"\d", "", sounds)) for word, sounds in cells)
+
+    return {split: rows(split) for split in ("train", "valid", "test")}
+
+
 def scan(data: Path, kind: str) -> Splits:
     given = [(row[0], row[1]) for row in _cells(data / "scan" / f"{kind}-train.tsv")]
     commands = sorted({command for command, _ in given if " " in command})
@@ -110,6 +120,7 @@ def _name(draw: random.Random) -> str:
 SETS: Mapping[str, Callable[[Path], Splits]] = {
     **{f"inflection-{language}": partial(inflection, language=language) for language in INFLECTION},
     "g2p-kor": korean_pronunciation,
+    "cmudict-nostress": pronunciation_without_stress,
     "names-jamo": names,
     **{f"scan-{kind}": partial(scan, kind=kind) for kind in SCAN},
     "reports": reports,

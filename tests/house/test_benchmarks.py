@@ -123,6 +123,19 @@ class TestConvert:
         assert unicodedata.normalize("NFC", apart) == apart  # what a tokenizer makes of it
         assert unicodedata.normalize("NFC", apart.replace(" ", "").replace("▁", " ")) == "각 가까"
 
+    def test_pronunciations_that_differ_by_stress_only_become_one(self, tmp_path: Path) -> None:
+        (tmp_path / "cmudict").mkdir()
+        rows = [
+            "word\tphonemes",
+            "record\tR AH0 K AO1 R D",
+            "record\tR AH1 K AO0 R D",
+            "record\tR EH1 K ER0 D",
+        ]
+        for split in ("train", "valid", "test"):
+            (tmp_path / f"cmudict/{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        made = convert.pronunciation_without_stress(tmp_path)
+        assert list(made["test"]) == [("record", "R AH K AO R D"), ("record", "R EH K ER D")]
+
     def test_scan_keeps_rows_and_lone_words(self, tmp_path: Path) -> None:
         (tmp_path / "scan").mkdir()
         rows = [("jump", "I_JUMP")] * 7 + [(f"walk {row % 20}", f"I_WALK {row}") for row in range(40)]
