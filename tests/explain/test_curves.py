@@ -128,14 +128,20 @@ def test_scores_by_length(tmp_path: Path) -> None:
 
 def test_smoothing_keeps_length_mean_and_short_curves() -> None:
     noisy = np.random.default_rng(0).normal(size=601) + 3
-    smoothed = smooth(noisy)
+    steps = np.arange(20.0, 12040, 20)
+    smoothed = smooth(steps, noisy)
     assert smoothed.shape == noisy.shape
     assert smoothed.std() < 0.4 * noisy.std()
     assert smoothed[300] == pytest.approx(noisy[290:311].mean())
     assert smoothed[0] == pytest.approx(noisy[:11].mean())
-    np.testing.assert_allclose(smooth(np.full(241, 7.0)), 7.0)
-    np.testing.assert_allclose(smooth(noisy[:13]), noisy[:13])
-    assert smooth(np.array([])).shape == (0,)
+    np.testing.assert_allclose(smooth(steps[:241], np.full(241, 7.0)), 7.0)
+    np.testing.assert_allclose(smooth(steps[:13], noisy[:13]), noisy[:13])
+    assert smooth(np.array([]), np.array([])).shape == (0,)
+
+
+def test_a_record_of_few_updates_counts_as_few() -> None:
+    steps, losses = np.append(np.arange(20.0, 1620, 20), 1601.0), np.append(np.full(80, 2.0), 9.0)
+    assert smooth(steps, losses)[-1] == pytest.approx((20 * 2.0 + 9.0) / 21)
 
 
 def test_an_unwritable_path_is_explained(tmp_path: Path) -> None:

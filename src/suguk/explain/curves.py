@@ -119,7 +119,7 @@ def _losses(axes: "Axes", records: Sequence[Mapping[str, Any]]) -> None:
     if len(losses):
         axes.plot(steps, losses, color=BLUE, linewidth=0.7, alpha=0.3)
         mark = "o" if len(losses) == 1 else None
-        axes.plot(steps, smooth(losses), color=BLUE, linewidth=1.8, marker=mark, label="training")
+        axes.plot(steps, smooth(steps, losses), color=BLUE, linewidth=1.8, marker=mark, label="training")
     if len(valid_losses):
         lowest = float(valid_losses.min())
         label = f"validation (lowest {lowest:.3f}: perplexity {math.exp(min(lowest, 700)):.4g})"
@@ -193,13 +193,18 @@ def _series(
     return np.array([step for step, _ in ordered]), np.array([value for _, value in ordered])
 
 
-def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of a centred window, about a thirtieth of the curve wide and cut at its ends; [N] to [N]."""
+def smooth(steps: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of a centred window, about a thirtieth of the curve wide and cut at its ends; two [N] to [N].
+
+    A value is of the updates since the step before, so that the few before a validation count as few.
+    """
     half = len(values) // 60
-    sums = np.concatenate([[0.0], np.cumsum(values)])
+    updates = np.diff(steps, prepend=0.0)
+    sums = np.cumsum(np.concatenate([[[0.0], [0.0]], [values * updates, updates]], axis=1), axis=1)
     places = np.arange(len(values))
     first, last = np.maximum(places - half, 0), np.minimum(places + half + 1, len(values))
-    smoothed: NDArray[np.float64] = (sums[last] - sums[first]) / (last - first)
+    total, count = sums[:, last] - sums[:, first]
+    smoothed: NDArray[np.float64] = total / count
     return smoothed
 
 

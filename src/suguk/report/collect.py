@@ -5,6 +5,7 @@ import platform
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,7 +127,9 @@ def _names(model: TrainedModel) -> tuple[str, ...]:
 
 
 def _curves(records: Sequence[dict[str, Any]]) -> Curves:
-    train = [record for record in records if record.get("kind") == "train"]
+    train = [record for record in records if record.get("kind") == "train" and record.get("loss") is not None]
+    steps = [0, *(record["step"] for record in train)]
+    updates = [max(now - before, 1) for before, now in pairwise(steps)]
     valid = [record for record in records if record.get("kind") == "valid"]
     metric = str(valid[-1]["metric"]) if valid else ""
     return Curves(
@@ -134,12 +137,12 @@ def _curves(records: Sequence[dict[str, Any]]) -> Curves:
         rising=not metric or metrics.better(metric) > 0,
         train=tuple(
             TrainPoint(
-                step=int(part[-1]["step"]),
-                epoch=float(part[-1]["epoch"]),
-                loss=float(np.mean([record["loss"] for record in part])),
-                lr=float(np.mean([record["lr"] for record in part])),
+                step=int(train[part][-1]["step"]),
+                epoch=float(train[part][-1]["epoch"]),
+                loss=float(np.average([record["loss"] for record in train[part]], weights=updates[part])),
+                lr=float(np.average([record["lr"] for record in train[part]], weights=updates[part])),
             )
-            for part in _parts([record for record in train if record.get("loss") is not None])
+            for part in _parts(len(train))
         ),
         valid=tuple(
             ValidPoint(
@@ -154,10 +157,10 @@ def _curves(records: Sequence[dict[str, Any]]) -> Curves:
     )
 
 
-def _parts(records: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
+def _parts(records: int) -> list[slice]:
     """Neighbours together, so that POINTS are left."""
-    size = max(1, -(-len(records) // POINTS))
-    return [records[k : k + size] for k in range(0, len(records), size)]
+    size = max(1, -(-records // POINTS))
+    return [slice(k, k + size) for k in range(0, records, size)]
 
 
 def _quality(found: Evaluation, data: Gathered, options: PredictConfig, metric: str) -> Quality:

@@ -19,10 +19,14 @@ def curves(found: Curves) -> str:
     losses = [(point.epoch, point.loss) for point in found.train]
     valid = [point for point in found.valid if point.loss is not None]
     scored = [point for point in found.valid if point.score is not None]
-    smoothed = smooth(np.array([loss for _, loss in losses])) if losses else np.empty(0)
+    steps, values = np.array([(point.step, point.loss) for point in found.train], float).reshape(-1, 2).T
     over = [
         Line("", "faint", losses),
-        Line("training", "blue", [(x, float(y)) for (x, _), y in zip(losses, smoothed, strict=True)]),
+        Line(
+            "training",
+            "blue",
+            [(x, float(y)) for (x, _), y in zip(losses, smooth(steps, values), strict=True)],
+        ),
         Line(
             "validation",
             "rose",
