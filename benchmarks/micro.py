@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -105,7 +106,7 @@ def _sections(
         loss = model.head.loss(leaf[real], target[real], label_smoothing=config.label_smoothing)
         torch.autograd.backward(loss.total / loss.tokens)
         yield time.perf_counter()
-        readouts.backward(leaf.grad)
+        torch.autograd.backward(readouts, leaf.grad)
         yield time.perf_counter()
         kept = {id(part): part for part in made if part.requires_grad and leaves[id(part)].grad is not None}
         torch.autograd.backward(list(kept.values()), [leaves[key].grad for key in kept])
@@ -254,7 +255,7 @@ def child(
     default: bool,
     updates: int = 60,
     **shape: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What `one` finds, in a process of its own."""
     given = {
         "recipe": arguments.recipe,
@@ -265,7 +266,8 @@ def child(
     }
     command = [sys.executable, "-m", "benchmarks.micro", "one", json.dumps(given)]
     done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def one(arguments: argparse.Namespace) -> Iterator[str]:
@@ -273,7 +275,7 @@ def one(arguments: argparse.Namespace) -> Iterator[str]:
     given = json.loads(arguments.recipe)
     arguments.recipe, arguments.set = given["recipe"], given["set"]
     if given["default"]:
-        update.keep_freed_memory = lambda: None
+        mock.patch.object(update, "keep_freed_memory").start()
     kind = bench.SENTENCES
     if given["shape"]:
         kind, settings = fixed(**given["shape"])
@@ -318,14 +320,15 @@ def pieces(_: argparse.Namespace) -> Iterator[str]:
     yield "| | ours, ms | PyTorch's, ms | × |"
     yield "|---|---|---|---|"
     for name, both in timed.items():
-        ours, theirs = ([], [])
-        for _ in range(30):  # in turns: what slows the machine slows both
+        ours: list[float] = []
+        theirs: list[float] = []
+        for _turn in range(30):  # in turns: what slows the machine slows both
             for call, seconds in zip(both, (ours, theirs), strict=True):
                 began = time.perf_counter()
                 call()
                 seconds.append(1000 * (time.perf_counter() - began))
-        one, other = statistics.median(ours), statistics.median(theirs)
-        yield f"| {name} | {one:.2f} | {other:.2f} | {other / one:.1f} |"
+        fast, slow = statistics.median(ours), statistics.median(theirs)
+        yield f"| {name} | {fast:.2f} | {slow:.2f} | {slow / fast:.1f} |"
 
 
 def load(arguments: argparse.Namespace) -> Config:
