@@ -1,12 +1,25 @@
 """Projection and cross-entropy in pieces against the definition."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from suguk.kernels import projection, reference
 
 R, V = 7, 13
+PIECES = [(1, 1), (8 * V, 20 * V), (2**20, 2**21)]  # logits at a time, gradients at a time
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, chunk: int, group: int) -> None:
+    """Several pieces of a few tokens, in float32 and in bfloat16."""
+    monkeypatch.setattr(projection, "ROUND", 4)
+    monkeypatch.setattr(projection, "CHUNK", chunk)
+    monkeypatch.setattr(projection, "GROUP", group)
+    monkeypatch.setattr(projection, "NARROW", group)
 
 
 def drawn(tokens: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -27,14 +40,12 @@ def results(module: object, tokens: int, dtype: torch.dtype, smoothing: float) -
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("tokens", [1, 2, 29])
-@pytest.mark.parametrize(("chunk", "group"), [(1, 1), (2 * V, 5 * V), (2**20, 2**21)])
+@pytest.mark.parametrize("tokens", [1, 2, 29, 200])
+@pytest.mark.parametrize(("chunk", "group"), PIECES)
 def test_is_the_reference(
     monkeypatch: pytest.MonkeyPatch, chunk: int, group: int, tokens: int, smoothing: float
 ) -> None:
-    monkeypatch.setattr(projection, "CHUNK", chunk)
-    monkeypatch.setattr(projection, "GROUP", group)
-    monkeypatch.setattr(projection, "NARROW", group)
+    cut(monkeypatch, chunk, group)
     for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
         found, wanted = (results(module, tokens, dtype, smoothing) for module in (projection, reference))
         for a, b in zip(found, wanted, strict=True):
@@ -62,11 +73,16 @@ def test_only_what_needs_a_gradient_gets_one() -> None:
     assert weight.grad is None
 
 
-def test_bfloat16_is_near_float32() -> None:
+@pytest.mark.parametrize("tokens", [29, 200])
+@pytest.mark.parametrize(("chunk", "group"), PIECES)
+def test_bfloat16_is_near_float32(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, group: int, tokens: int
+) -> None:
     """Products in bfloat16 have 8 bits: 2 % of the largest gradient."""
-    wanted = results(reference, 29, torch.float32, 0.1)
+    cut(monkeypatch, chunk, group)
+    wanted = results(reference, tokens, torch.float32, 0.1)
     with torch.autocast("cpu", torch.bfloat16):
-        found = results(projection, 29, torch.float32, 0.1)
+        found = results(projection, tokens, torch.float32, 0.1)
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == torch.float32
         assert (a - b).abs().max() <= 0.02 * b.abs().max()
@@ -82,11 +98,30 @@ def test_a_hopeless_target_has_a_finite_loss() -> None:
     assert weight.grad.tolist() == [[1.0], [-1.0]]
 
 
-def test_nothing_as_large_as_the_logits_is_kept_for_the_backward_pass(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(projection, "CHUNK", 4 * V)
-    monkeypatch.setattr(projection, "GROUP", 8 * V)
+class Sizes(TorchDispatchMode):
+    """Notes how many numbers every operation returns that are of the vocabulary's width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide: list[int] = []
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        found = function(*args, **(kwargs or {}))
+        if isinstance(found, Tensor) and found.dim() and found.shape[-1] == V:
+            self.wide.append(found.numel())
+        return found
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_nothing_as_large_as_the_logits_is_ever_made(monkeypatch: pytest.MonkeyPatch, narrow: bool) -> None:
+    """Neither on the way there, nor on the way back, nor kept between the two."""
+    cut(monkeypatch, 8 * V, 20 * V)
     sizes: list[int] = []
 
     def pack(tensor: Tensor) -> Tensor:
@@ -95,9 +130,11 @@ def test_nothing_as_large_as_the_logits_is_kept_for_the_backward_pass(
 
     kept = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     readout, weight, bias, targets = drawn(1000, torch.float32)
-    with kept:
-        projection.cross_entropy(readout, weight, bias, targets)
+    with kept, Sizes() as made, torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        total, _ = projection.cross_entropy(readout, weight, bias, targets)
+        torch.autograd.backward(total)
     assert max(sizes) == 1000 * R  # the gradient of the readout
+    assert max(made.wide) == 20 * V
 
 
 def mixed(module: object, tokens: int, smoothing: float, dtype: torch.dtype) -> list[Tensor]:
@@ -116,14 +153,12 @@ def mixed(module: object, tokens: int, smoothing: float, dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("tokens", [1, 29])
-@pytest.mark.parametrize(("chunk", "group"), [(1, 1), (2 * V, 5 * V), (2**20, 2**21)])
+@pytest.mark.parametrize("tokens", [1, 29, 200])
+@pytest.mark.parametrize(("chunk", "group"), PIECES)
 def test_a_mixture_is_the_reference(
     monkeypatch: pytest.MonkeyPatch, chunk: int, group: int, tokens: int, smoothing: float
 ) -> None:
-    monkeypatch.setattr(projection, "CHUNK", chunk)
-    monkeypatch.setattr(projection, "GROUP", group)
-    monkeypatch.setattr(projection, "NARROW", group)
+    cut(monkeypatch, chunk, group)
     for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
         found, wanted = (mixed(module, tokens, smoothing, dtype) for module in (projection, reference))
         for a, b in zip(found, wanted, strict=True):

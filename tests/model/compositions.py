@@ -1,6 +1,7 @@
 """Small models of every composition, and ragged batches for them."""
 
 import random
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 import pytest
@@ -83,17 +84,34 @@ def tiny(**settings: Any) -> Seq2Seq:
     return model
 
 
+PAIRED = [
+    ("cell", "attention"),
+    ("attention", "input_feeding"),
+    ("attention", "readout"),
+    ("cell", "readout"),
+]
+
+
 def compositions(count: int) -> list[dict[str, Any]]:
-    """Possible settings drawn at random, the same ones every time."""
+    """Possible settings drawn at random, the same ones every time; then some for each pair of choices not yet met."""
     draw = random.Random(3)
-    found: list[dict[str, Any]] = []
-    while len(found) < count:
-        settings = {name: draw.choice(values) for name, values in CHOICES.items()}
+
+    def drawn(**chosen: Any) -> dict[str, Any] | None:
+        settings = {name: draw.choice(values) for name, values in CHOICES.items()} | chosen
         try:
             ModelConfig.model_validate({"hidden": 6, **settings})
         except ValidationError:
-            continue
-        found.append(settings)
+            return None
+        return settings
+
+    found: list[dict[str, Any]] = []
+    while len(found) < count:
+        found += filter(None, [drawn()])
+    for names in PAIRED:
+        for values in product(*(CHOICES[name] for name in names)):
+            if all(tuple(settings[name] for name in names) != values for settings in found):
+                tries = (drawn(**dict(zip(names, values, strict=True))) for _ in range(1000))
+                found += islice(filter(None, tries), 1)
     return found
 
 

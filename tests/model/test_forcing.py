@@ -1,5 +1,6 @@
 """What has to hold for every composition: forcing is stepping, the batch does not matter, nothing is dead."""
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 from suguk.config import ModelConfig
 from suguk.model import Seq2Seq
 from suguk.search import select
-from tests.model.compositions import CHOICES, COMPOSITIONS, TARGET_V, Pairs, every, pairs, tiny
+from tests.model.compositions import CHOICES, COMPOSITIONS, PAIRED, TARGET_V, Pairs, every, pairs, tiny
 
 RAGGED = pairs((5, 1, 3), (4, 2, 4))
 SOS = 2
@@ -18,8 +19,10 @@ SOS = 2
 def test_every_choice_is_covered() -> None:
     for name, values in CHOICES.items():
         assert {settings[name] for settings in COMPOSITIONS} == set(values)
-    fed = [settings for settings in COMPOSITIONS if settings["input_feeding"]]
-    assert {settings["cell"] for settings in fed} == set(CHOICES["cell"])
+    for names in (*PAIRED, ("cell", "input_feeding")):
+        pairs = {tuple(settings[name] for name in names) for settings in COMPOSITIONS}
+        possible = set(product(*(CHOICES[name] for name in names))) - {("none", True)}  # nothing to feed
+        assert pairs == possible
 
 
 def stepped(model: Seq2Seq, batch: Pairs, hypotheses: int) -> tuple[Tensor, Tensor]:
@@ -61,7 +64,7 @@ def test_padded_is_alone(composition: dict[str, Any]) -> None:
         together = torch.autograd.grad(log_probs[b, :t].sum(), parameters, retain_graph=True)
         apart = torch.autograd.grad(own.sum(), parameters)
         for a, c in zip(together, apart, strict=True):
-            torch.testing.assert_close(a, c, rtol=0, atol=1e-9)
+            torch.testing.assert_close(a, c, rtol=0, atol=1e-10)
 
 
 @every
@@ -101,7 +104,7 @@ def test_padding_does_not_enter_the_loss(composition: dict[str, Any]) -> None:
     torch.testing.assert_close(found.nll, wanted.nll, rtol=0, atol=1e-10)
     gradients = [torch.autograd.grad(loss.total, list(model.parameters())) for loss in (found, wanted)]
     for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
 @every
@@ -129,9 +132,18 @@ def test_settings_that_would_be_dead_are_refused(settings: dict[str, Any]) -> No
         ModelConfig.model_validate(settings)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"attention": "local-p", "readout": "tanh", "input_feeding": True},
+        {"attention": "additive", "attend": "before", "readout": "maxout"},
+        {"attention": "additive", "attend": "between", "readout": "tanh"},
+    ],
+    ids=lambda kind: kind.get("attend", "after"),
+)
 @pytest.mark.parametrize("cell", CHOICES["cell"])
-def test_gradcheck(cell: str) -> None:
-    model = tiny(cell=cell, attention="local-p", readout="tanh", input_feeding=True, layers=2)
+def test_gradcheck(cell: str, kind: dict[str, Any]) -> None:
+    model = tiny(cell=cell, layers=2, **kind)
     batch = pairs((3, 2), (2, 1))
     parameters = list(model.parameters())
 
