@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,18 @@ from suguk.training.bench import product_rate
 from suguk.training.update import Updater
 
 VOCABULARY, PAIRS, EPOCHS = 8000, 29_000, 20
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # source [B, S], lengths [B], target [B, T], lengths [B]
+
+
+class Batch(NamedTuple):
+    """source [B, S], lengths [B], target [B, T], lengths [B], and how many tokens of the target are real."""
+
+    source: Tensor
+    source_lengths: Tensor
+    target: Tensor
+    target_lengths: Tensor
+    tokens: int
+
+
 Step = Callable[[Batch], object]
 
 
@@ -45,7 +57,7 @@ def drawn(sentences: int, count: int, device: torch.device) -> list[Batch]:
             ids = ids.masked_fill(places == lengths[:, None] - 1, EOS)
             ids = ids.masked_fill(places >= lengths[:, None], PAD)
             sides += [ids.to(device), lengths.to(device)]
-        found.append((sides[0], sides[1], sides[2], sides[3]))
+        found.append(Batch(sides[0], sides[1], sides[2], sides[3], int(lengths.sum())))
     return found
 
 
@@ -54,7 +66,7 @@ def ours(device: torch.device, *settings: str) -> Step:
     chosen = config.load(str(Path(__file__).parent / "job.toml"), config.assignments(settings))
     model = build(chosen.model, VOCABULARY, VOCABULARY, seed=1).to(device).train()
     updater = Updater(model, chosen.train, device)
-    return lambda batch: updater(*batch, lr=chosen.train.lr)
+    return lambda batch: updater(*batch[:4], lr=chosen.train.lr, tokens=batch.tokens)
 
 
 def tutorials(device: torch.device, *, bf16: bool) -> Step:
@@ -63,7 +75,7 @@ def tutorials(device: torch.device, *, bf16: bool) -> Step:
     optimizer = torch.optim.Adam(model.parameters(), lr=textbook.RATE)
 
     def step(batch: Batch) -> None:
-        source, _, wanted, lengths = batch
+        source, _, wanted, lengths, _ = batch
         source = source.masked_fill(source == EOS, textbook.EOS).masked_fill(source == PAD, textbook.PAD)
         given = torch.cat([torch.full_like(wanted[:, :1], textbook.BOS), wanted[:, :-1]], dim=1)
         places = torch.arange(wanted.shape[1], device=device)
@@ -109,7 +121,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for sentences in arguments.batches:
         batches = drawn(sentences, arguments.updates, device)
-        tokens = sum(int(lengths.sum()) for *_, lengths in batches)
+        tokens = sum(batch.tokens for batch in batches)
         contestants = {"textbook": tutorials(device, bf16=False), "ours": ours(device)}
         if device.type == "cuda":
             contestants["textbook, bf16"] = tutorials(device, bf16=True)

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import torch
 
+from suguk.config import TrainConfig
 from suguk.kernels import additive, fast, projection, reference
 from suguk.kernels.dropout import dropout
 from suguk.kernels.reference import GATES
 from suguk.model.replay import SEEN, Replay
 from suguk.training.precision import precision
+from suguk.training.update import Updater
 from tests.kernels.test_sequence import LENGTHS, drawn, mask_of, results
 from tests.model.compositions import Pairs, every, pairs, tiny
 
@@ -89,6 +91,19 @@ def test_a_recorded_loop_in_bfloat16() -> None:
         with torch.autocast("cuda", torch.bfloat16):
             losses.append(float(model.loss(*batch).total.detach()))
     assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-3)
+
+
+def test_an_update_does_not_wait_for_the_gpu() -> None:
+    model = tiny(cell="lstm", attention="general", attend="after", input_feeding=True, readout="tanh").float()
+    updater = Updater(model.to(GPU).train(), TrainConfig(), GPU)
+    batch = Pairs(*(part.to(GPU) for part in RAGGED))
+    tokens = int(RAGGED.target_lengths.sum())
+    updater(*batch, lr=1e-3, tokens=tokens)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        updater(*batch, lr=1e-3, tokens=tokens)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_small_kernels() -> None:

@@ -98,11 +98,11 @@ def test_a_hopeless_target_has_a_finite_loss() -> None:
     assert weight.grad.tolist() == [[1.0], [-1.0]]
 
 
-class Sizes(TorchDispatchMode):
+class Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes how many numbers every operation returns that are of the vocabulary's width."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.wide: list[int] = []
 
     def __torch_dispatch__(

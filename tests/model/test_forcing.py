@@ -107,6 +107,17 @@ def test_padding_does_not_enter_the_loss(composition: dict[str, Any]) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
+def test_the_number_of_tokens_may_be_known() -> None:
+    model = tiny(coverage=True, attention="additive", attend="after")
+    wanted = model.loss(*RAGGED, label_smoothing=0.1, coverage_loss=0.5)
+    found = model.loss(*RAGGED, label_smoothing=0.1, coverage_loss=0.5, tokens=10)
+    assert found.tokens == wanted.tokens == 10
+    assert torch.equal(found.total, wanted.total)
+    leaves = list(model.parameters())
+    for a, b in zip(*(torch.autograd.grad(loss.total, leaves) for loss in (found, wanted)), strict=True):
+        assert torch.equal(a, b)
+
+
 @every
 def test_bfloat16_stays_near(composition: dict[str, Any]) -> None:
     model = tiny(**composition).float()

@@ -1,6 +1,8 @@
 """One update from several batches, and from the halves of batches that the memory does not hold."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +115,52 @@ def test_one_pair_that_does_not_fit(dataset: Dataset, monkeypatch: pytest.Monkey
 
 def test_other_faults_are_no_matter_of_memory() -> None:
     assert is_full(RuntimeError(FULL))
+    assert is_full(
+        RuntimeError("could not create a primitive")
+    )  # oneDNN has these two for its code and buffers
+    assert is_full(RuntimeError("could not create a memory object"))
     assert is_full(MemoryError())
     assert is_full(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_full(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_full(
+        RuntimeError("could not create a primitive descriptor for an LSTM forward propagation")
+    )
+
+
+LIMITED = """
+import resource
+import numpy, torch
+from suguk import config
+from suguk.model import build
+from suguk.training.batches import gradient
+from suguk.training.bench import SENTENCES, generated
+from suguk.training.update import Updater
+
+torch.set_num_threads(1)
+sizes = "model.hidden=128", "model.embedding=128", "model.encoder_hidden=64", "model.copying=false"
+chosen = config.load("code", config.assignments([*sizes, "model.dropout=0", "train.precision=fp32"]))
+corpus = generated(chosen, SENTENCES, pairs=300)
+models = [build(chosen.model, corpus.source_size, corpus.target_size, seed=1).train() for _ in range(2)]
+whole, halved = (Updater(model, chosen.train, torch.device("cpu")) for model in models)
+rows = numpy.arange(256)
+gradient(whole, corpus.dataset, numpy.array_split(rows, 16), 1)
+gradient(halved, corpus.dataset, [rows[:16]], 1)
+halved.optimizer.forget_gradients()
+with open("/proc/self/statm") as file:
+    held = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 80 * 2**20, resource.RLIM_INFINITY))
+print(gradient(halved, corpus.dataset, [rows], 1)[1])
+for a, b in zip(halved.parameters, whole.parameters):
+    torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5 * float(b.grad.abs().max()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of memory that is kept")
+def test_halves_under_a_real_limit_of_memory() -> None:
+    """Whichever part of PyTorch is the one that finds no room."""
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
 
 
 class Notes(SilentDisplay):

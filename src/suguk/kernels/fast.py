@@ -7,7 +7,9 @@ true end. Here a row's outputs are read at its true end; an LSTM's c, which the 
 step, is carried through the padding by one extra input column that opens the forget gate and closes the input gate.
 """
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -195,9 +197,21 @@ def _call(kind: str, inputs: Tensor, state: CellState, weights: Weights) -> tupl
         False,
         True,
     )  # bias, layers, dropout, train, bidirectional, B first
-    if kind == "lstm":
-        outputs, h, c = torch.lstm(inputs, start, flat, *options)
-        return outputs, (h[0], c[0])
-    call = torch.gru if kind == "gru" else torch.rnn_tanh
-    outputs, h = call(inputs, start[0], flat, *options)
-    return outputs, (h[0],)
+    with _quiet(inputs):
+        if kind == "lstm":
+            outputs, h, c = torch.lstm(inputs, start, flat, *options)
+            return outputs, (h[0], c[0])
+        call = torch.gru if kind == "gru" else torch.rnn_tanh
+        outputs, h = call(inputs, start[0], flat, *options)
+        return outputs, (h[0],)
+
+
+@contextmanager
+def _quiet(inputs: Tensor) -> Iterator[None]:
+    """On a GPU without cuDNN's advice to keep the weights in one piece: they are copied into one at every call."""
+    if torch.compiler.is_compiling() or inputs.device.type != "cuda":
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+        yield

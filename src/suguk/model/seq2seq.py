@@ -122,11 +122,13 @@ class Seq2Seq(nn.Module):
         label_smoothing: float = 0.0,
         coverage_loss: float = 0.0,
         truth: float | None = None,
+        tokens: int | None = None,
     ) -> Loss:
         """Cross-entropy under teacher forcing, over real tokens only. target: [B, T] ending in `<eos>`, padded.
 
         copies: see `encode`. coverage_loss: what `looked_again` counts for in the total. truth: with scheduled
-        sampling, the probability of each true token to be fed, see `mix`.
+        sampling, the probability of each true token to be fed, see `mix`. tokens: how many are real; a GPU need
+        not be waited for where this is known.
         """
         memory = self.encode(source, source_lengths, copies)
         if truth is None:
@@ -134,12 +136,17 @@ class Seq2Seq(nn.Module):
         else:
             readouts, weights, switch = self.decoder(self.mix(memory, target, truth), memory)
         real = torch.arange(target.shape[1], device=target.device) < target_lengths.unsqueeze(1)
+        at = (
+            real.nonzero(as_tuple=True)
+            if tokens is None
+            else torch.nonzero_static(real, size=tokens).unbind(1)
+        )
         mixture = None
         if switch:
-            mixture = switch[0][real], copied(switch[0], weights, memory.copies[0], target)[real]
-        loss = self.head.loss(readouts[real], target[real], label_smoothing=label_smoothing, mixture=mixture)
+            mixture = switch[0][at], copied(switch[0], weights, memory.copies[0], target)[at]
+        loss = self.head.loss(readouts[at], target[at], label_smoothing=label_smoothing, mixture=mixture)
         if coverage_loss:
-            again = looked_again(weights)[real].sum().to(loss.total.dtype)
+            again = looked_again(weights)[at].sum().to(loss.total.dtype)
             loss = loss._replace(total=loss.total + coverage_loss * again)
         return loss
 

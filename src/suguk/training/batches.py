@@ -49,8 +49,10 @@ def _sum(
     nll = torch.zeros((), dtype=torch.float64, device=updater.device)
     for number, rows in enumerate(pieces):
         try:
-            batch = to_device(dataset.batch(rows), updater.device)
-            nll += updater.gradient(*batch, parts=parts, truth=truth).nll
+            batch = dataset.batch(rows)
+            tokens = int(batch.target_lengths.sum())
+            moved = to_device(batch, updater.device)
+            nll += updater.gradient(*moved, parts=parts, truth=truth, tokens=tokens).nll
         except (RuntimeError, MemoryError) as fault:
             if not is_full(fault):
                 raise

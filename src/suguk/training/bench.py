@@ -226,7 +226,7 @@ def measure(
         batch = corpus.dataset.batch(rows)
         lr = rate(config.train, step=step, epochs=0, level=0)
         with enough_memory(config.train.batch_tokens):
-            updater(*to_device(batch, device), lr=lr)
+            updater(*to_device(batch, device), lr=lr, tokens=int(batch.target_lengths.sum()))
         if step > warm_up:
             watch.mark()
             counts.append(Count.of(batch))

@@ -4,6 +4,7 @@ Shapes: B rows, S source length, T target length.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -46,12 +47,13 @@ class Updater:
         copies: Tensor | None = None,
         *,
         lr: float,
+        tokens: int | None = None,
     ) -> tuple[Loss, Tensor]:
         """The loss of this batch before the update, and the norm of its gradient before clipping.
 
-        source, copies: [B, S], target: [B, T], lengths: [B], see `Seq2Seq.loss`. Does not wait for a GPU to be done.
+        source, copies: [B, S], target: [B, T], lengths: [B], tokens: see `gradient`.
         """
-        loss = self.gradient(source, source_lengths, target, target_lengths, copies)
+        loss = self.gradient(source, source_lengths, target, target_lengths, copies, tokens=tokens)
         return loss, self.step(lr)
 
     def gradient(
@@ -64,11 +66,12 @@ class Updater:
         *,
         parts: int | None = None,
         truth: float | None = None,
+        tokens: int | None = None,
     ) -> Loss:
         """Add the gradient of this batch's loss / parts to that of the weights; the loss.
 
-        parts: tokens or sentences (train.loss_per) of all batches of the update; None: of this one. truth: see
-        `Seq2Seq.loss`.
+        parts: tokens or sentences (train.loss_per) of all batches of the update; None: of this one. truth, tokens:
+        see `Seq2Seq.loss`; without `tokens` a GPU is waited for, once.
         """
         config = self.config
         with self._autocast():
@@ -81,6 +84,7 @@ class Updater:
                 label_smoothing=config.label_smoothing,
                 coverage_loss=config.coverage_loss,
                 truth=truth,
+                tokens=tokens,
             )
             if parts is None:
                 parts = loss.tokens if config.loss_per == "token" else len(source)
@@ -103,9 +107,14 @@ class Updater:
         return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
 
 
+# What PyTorch's allocator says, and oneDNN of code or a buffer for which there was no room; of what it cannot compute
+# it says "could not create a primitive descriptor for …".
+FULL = re.compile(r"can't allocate memory|could not create a (primitive|memory( object)?)$")
+
+
 def is_full(fault: BaseException) -> bool:
     """Whether a fault is that of a full memory, of a GPU or of this machine."""
-    return isinstance(fault, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(fault)
+    return isinstance(fault, torch.OutOfMemoryError | MemoryError) or bool(FULL.search(str(fault)))
 
 
 @contextmanager
