@@ -4,8 +4,8 @@
 
 Pairs are ids drawn at random, of 8 to 22 tokens a side and sorted into batches by length, as Multi30k's are; what is
 computed does not depend on which ids they are. Contestants take the same batches in turns; ours as it is, and with
-`train.cuda_graphs`. Also printed: the share of the card's rate of bfloat16 products, and minutes for 20 epochs of
-29,000 pairs. `--device cpu --updates 2 --batches 4` tries the script.
+`train.cuda_graphs`. Also printed: the share of the rate of bfloat16 products on this device, and minutes for 20 epochs
+of 29,000 pairs. `--device cpu --updates 2 --batches 4` tries the script.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks.peers import textbook
 from suguk import config
 from suguk.fields import EOS, PAD
 from suguk.model import build
-from suguk.training.bench import product_rate
+from suguk.training import bench
 from suguk.training.update import Updater
 
 VOCABULARY, PAIRS, EPOCHS = 8000, 29_000, 20
@@ -61,9 +61,26 @@ def drawn(sentences: int, count: int, device: torch.device) -> list[Batch]:
     return found
 
 
+def job(*settings: str) -> config.Config:
+    return config.load(str(Path(__file__).parent / "job.toml"), config.assignments(settings))
+
+
+def flop(batches: Sequence[Batch]) -> int:
+    """Of the matrix products of one pass over the batches, as `suguk bench` counts them."""
+    chosen = job()
+    count = bench.Count(
+        source=sum(int(batch.source_lengths.sum()) for batch in batches),
+        target=sum(batch.tokens for batch in batches),
+        sentences=sum(len(batch.source) for batch in batches),
+        pairs=sum(int((batch.source_lengths * batch.target_lengths).sum()) for batch in batches),
+        positions=sum(batch.source.numel() + batch.target.numel() for batch in batches),
+    )
+    return bench.work(build(chosen.model, VOCABULARY, VOCABULARY, seed=1), chosen.model).flop(count)
+
+
 def ours(device: torch.device, *settings: str) -> Step:
     """An update of `suguk train`."""
-    chosen = config.load(str(Path(__file__).parent / "job.toml"), config.assignments(settings))
+    chosen = job(*settings)
     model = build(chosen.model, VOCABULARY, VOCABULARY, seed=1).to(device).train()
     updater = Updater(model, chosen.train, device)
     return lambda batch: updater(*batch[:4], lr=chosen.train.lr, tokens=batch.tokens)
@@ -116,12 +133,15 @@ def main() -> None:
     device = torch.device(arguments.device)
     if device.type == "cuda":
         print(torch.cuda.get_device_name(device))
-        print(f"products in bfloat16: {product_rate(device, torch.bfloat16) / 1e12:.1f} TFLOP/s")
-    print("| sentences | contestant | target tokens/s | × the textbook loop | 20 epochs, minutes |")
-    print("|---|---|---|---|---|")
+    rate = bench.product_rate(device, torch.bfloat16)
+    print(f"products in bfloat16: {rate / 1e12:.3g} TFLOP/s\n")
+    print(
+        "| sentences | contestant | target tokens/s | × the textbook loop | of the rate | 20 epochs, minutes |"
+    )
+    print("|---|---|---|---|---|---|")
     for sentences in arguments.batches:
         batches = drawn(sentences, arguments.updates, device)
-        tokens = sum(batch.tokens for batch in batches)
+        tokens, products = sum(batch.tokens for batch in batches), flop(batches)
         contestants = {"textbook": tutorials(device, bf16=False), "ours": ours(device)}
         if device.type == "cuda":
             contestants["textbook, bf16"] = tutorials(device, bf16=True)
@@ -137,7 +157,8 @@ def main() -> None:
             taken = statistics.median(several)
             minutes = EPOCHS * PAIRS / (sentences * len(batches)) * taken / 60
             print(
-                f"| {sentences} | {name} | {tokens / taken:,.0f} | {slow / taken:.2f} | {minutes:.1f} |",
+                f"| {sentences} | {name} | {tokens / taken:,.0f} | {slow / taken:.2f} "
+                f"| {products / taken / rate:.1%} | {minutes:.1f} |",
                 flush=True,
             )
 
