@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ pytest.importorskip("optuna", reason="needs suguk[tune]")
 
 from suguk.tuning.study import Tuner, begin
 from suguk.tuning.summary import summarise
+from suguk.tuning.watch import Watch
+from tests.tuning.test_watch import result
 
 SETTINGS = [f"{name}={value}" for name, value in (TINY | {"model.hidden": 10, "train.epochs": 2}).items()]
 TRIALS = 5
@@ -160,6 +163,52 @@ def test_a_trial_that_fails_is_recorded_and_the_study_goes_on(
     assert any("training diverged" in line for line in told)
 
 
+def pretended(*data: Any, out: Path, display: Watch, stop: Callable[[int], bool], **given: Any) -> None:
+    """A training of eight validations; trials 3 and 5 are far behind from the first one on."""
+    del data, given
+    out.mkdir(parents=True)
+    number = int(out.name)
+    for eighth in range(1, 9):
+        score = (0.1 if number in (3, 5) else 1.0) * eighth * (9 + number)
+        display.validation(eighth, eighth / 8 * display.epochs, result(score), best=True)
+        record = {
+            "kind": "valid",
+            "best": True,
+            "metric": "chrf",
+            "score": score,
+            "loss": 1.0,
+            "seconds": 6.0,
+        }
+        with (out / "metrics.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
+        if stop(eighth):
+            return
+
+
+def test_a_trial_that_is_behind_is_ended_and_the_study_goes_on(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the median of those before it; and with enough trials there is something to say of what mattered."""
+    monkeypatch.setattr(run, "train", pretended)
+    told: list[str] = []
+    tuner = begin(tmp_path / "study", plan(place), told.append)
+    tuner.run(budget=None, trials=9)
+    found = summarise(tuner)
+    states = {one["trial"]: one["state"] for one in found.trials}
+    assert states == {number: "pruned" if number in (3, 5) else "complete" for number in range(9)}
+    ended = [one["rung"] for one in found.trials if one["state"] == "pruned"]
+    assert all(0 < rung < 8 for rung in ended)
+    assert any(f"ended at {ended[0]}/8" in line for line in told)
+    text = found.text()
+    assert f"  {ended[0]}/8 " in text
+    assert text.index("the end") < text.index(f"  {ended[0]}/8 ")  # whole ones first
+    assert found.best is not None
+    assert found.best["score"] == 8 * 17.0
+    assert sum(found.importance.values()) == pytest.approx(1)
+    assert set(found.importance) <= {"model.cell", "model.hidden", "train.lr", "depth"}
+    assert "what mattered (PED-ANOVA): " in text
+
+
 def test_a_study_of_failures_gives_up(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*data: Any, **given: Any) -> Any:
         del data, given
@@ -213,6 +262,16 @@ def test_a_budget_is_shared_and_kept(place: Path, tmp_path: Path) -> None:
     assert not tuner._goes_on(None, 1)
     assert spent(30.0)._goes_on(0.6, None)
     assert not spent(1.0)._goes_on(0.6, None)
+
+
+def test_a_study_within_a_budget_comes_to_an_end(place: Path) -> None:
+    ran = calls.suguk(*words(place, "budget", "--budget", "12s"), "--json")
+    assert ran.status == 0, ran.err
+    found = json.loads(ran.out)
+    assert "complete" in {one["state"] for one in found["trials"]}
+    assert found["best"]["score"] is not None
+    shares = [one["seconds"] for one in found["trials"]]
+    assert sum(shares[:-1]) <= 12.0  # no trial begins that has no room
 
 
 def test_a_short_share_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
