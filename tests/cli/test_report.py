@@ -1,6 +1,7 @@
 """`suguk report`."""
 
 import json
+import shutil
 from pathlib import Path
 
 from tests.cli.calls import suguk
@@ -9,12 +10,14 @@ Tables = tuple[Path, Path]
 
 
 def test_a_page_in_the_run_directory(model: Path, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    ran = suguk("report", model, "--limit", 5, "--examples", 1, "--out", page)
-    assert ran.status == 0, ran.err
-    assert ran.out == ""
-    assert f"the report is {page}" in ran.err
-    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    shutil.copytree(model, run)
+    for more, path in (([], run / "report.html"), (["--out", page], page)):
+        ran = suguk("report", run, "--limit", 5, "--examples", 1, *more)
+        assert ran.status == 0, ran.err
+        assert ran.out == ""
+        assert f"the report is {path}" in ran.err
+        assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert not (model / "report.html").exists()
 
 

@@ -67,6 +67,7 @@ MODELS["composed-coverage"] = {
     "zoneout": 0.15,
     "zoneout_cell": 0.4,
     "coverage": True,
+    "copying": True,
     "attend": "before",
 }
 

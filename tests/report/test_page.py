@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from suguk.fields import TextField
 from suguk.report import charts, pieces
 from suguk.report.collect import Choices, collect
 from suguk.report.contents import Curves, Report
 from suguk.report.examples import compared
 from suguk.report.page import page
-from suguk.report.sides import bins
+from suguk.report.sides import bins, side
 
 VOID = {"meta", "br", "link"}
 
@@ -68,6 +69,41 @@ def test_the_page_is_whole_and_needs_no_network(report: Report) -> None:
     assert set(re.findall(r"https?://[^\"' <]+", text)) <= {"http://www.w3.org/2000/svg"}
     assert text == page(report)
     assert "NaN" not in text
+
+
+def test_every_part_is_on_the_page(report: Report) -> None:
+    text = page(report)
+    sections = {part.split('"', 1)[0]: part for part in text.split('<section id="')[1:]}
+    assert list(sections) == [
+        "findings", "curves", "lengths", "examples", "attention", "data", "settings", "again"
+    ]  # fmt: skip
+    assert report.findings[0].title in sections["findings"]
+    assert sections["curves"].count("<svg") == 3
+    group = report.quality.groups[0]
+    assert f'<td class="n">{group.low}' in sections["lengths"]
+    assert report.quality.scores[0].signature in sections["lengths"]
+    assert sections["examples"].count("<article") == len(report.examples)
+    assert sections["attention"].count("<svg") == sum(one.attention is not None for one in report.examples)
+    assert sections["data"].count("<svg") == 2
+    assert f"{report.sides[0].vocabulary:,}" in sections["data"]
+    assert all(setting.name in sections["settings"] for setting in report.settings)
+    assert "suguk train" in sections["again"]
+
+
+def test_figures_of_a_side() -> None:
+    field = TextField.train("word", ["a b", "a c d"], 50)
+    found = side("left", field, ["a b", "a c d", "a"], ["a x", "d"])
+    assert (found.tokenizer, found.vocabulary) == ("word", 8)  # four words beside the special entries
+    assert (found.mean_length, found.longest) == (2.0, 3)
+    assert [(one.low, one.count) for one in found.lengths] == [
+        (1, 1),
+        (2, 2),
+    ]  # the longest with its neighbours
+    assert found.used == 1.0
+    assert found.unseen_words == pytest.approx(1 / 3)  # x, of three words
+    assert found.unknown_rate == pytest.approx(1 / 3)
+    blind = side("left", field, None, ["a x"])
+    assert (blind.mean_length, blind.longest, blind.used, blind.unseen_words) == (None, None, None, None)
 
 
 def test_texts_are_shown_and_not_obeyed(report: Report) -> None:
