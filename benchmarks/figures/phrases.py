@@ -1,4 +1,4 @@
-"""Pairs of phrases under a model that learned them (Cho 2014 figures 3 to 5): its scores beside those of counting,
+"""Pairs of phrases under a model that learned them (Cho 2014 figures 3 and 5): its scores beside those of counting,
 and its vectors of source phrases in two dimensions.
 
 As in the paper, phrases come from word-aligned sentences and the model sees each pair once, however often it

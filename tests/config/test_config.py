@@ -1,5 +1,6 @@
 """Settings: TOML in and out, overrides, and refusals that name the cure."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, get_args
@@ -280,11 +281,21 @@ class TestRecipes:
     @pytest.mark.parametrize("name", config.recipes())
     def test_a_recipe_is_valid_and_headed_by_source_command_and_score(self, name: str) -> None:
         assert config.load(name) == config.build(tomllib.loads(config.recipe(name)))
-        head = config.recipe(name)[:700]
+        head = config.recipe(name).partition("\n[")[0]
         assert head.startswith("#")
         assert f"--recipe {name}" in head
         assert "Source:" in head
-        assert "Recorded (benchmarks/RESULTS.md):" in head
+        assert "Recorded (benchmarks/RESULTS.md)" in head
+
+    @pytest.mark.parametrize("name", config.recipes())
+    def test_what_is_recorded_has_possible_settings_a_score_and_a_time(self, name: str) -> None:
+        head = config.recipe(name).partition("\n[")[0].replace("\n#   ", " ")
+        recorded = [line.removeprefix("# - ") for line in head.splitlines() if line.startswith("# - ")]
+        assert recorded
+        for one in recorded:
+            assert re.search(r": .*\d\.?\d* ?.*\d+ minutes", one), one
+            given = re.search(r" \[(\S.*?)\](?=[,:])", one)
+            config.load(name, config.assignments(re.split(r" (?=[a-z]+\.)", given[1]) if given else []))
 
     @pytest.mark.parametrize("name", config.recipes())
     def test_a_recipe_can_be_made_small(self, name: str) -> None:

@@ -20,4 +20,4 @@ def test_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(builtins, "__import__", blocked)
     ran = suguk("tune", tmp_path / "pairs.tsv", "--trials", 1, "--out", tmp_path / "out")
     assert ran.status == 2
-    assert "pip install 'suguk[tune]'" in ran.err
+    assert "pip install 'suguk[train,tune]'" in ran.err

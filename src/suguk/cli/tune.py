@@ -51,7 +51,7 @@ def tune(
 
     Each trial is a training with a twelfth of the budget (or train.minutes), judged on the validation data; those
     that fall behind are ended early. Stopped or killed, it goes on with the same command. At its end: a table, and
-    best.toml in DIR, a recipe for `suguk train`. Needs the extra: pip install 'suguk[tune]'.
+    best.toml in DIR, a recipe for `suguk train`. Needs the extra: pip install 'suguk[train,tune]'.
 
     \b
     Examples:

@@ -96,12 +96,12 @@ class TrainConfig(Section):
     recompute: bool = Field(
         False,
         description="compute whole sequences of cells a second time for the pass back (Chen et al. 2016): less memory "
-        "and a little slower; no effect with zoneout and layer norm",
+        "and a little slower; no effect with zoneout, layer norm and on decoders that go step by step",
     )
     cuda_graphs: bool = Field(
         False,
         description="on a GPU, record loops of the decoder and replay each as one launch; batches are padded to "
-        "multiples of 16 rows and 8 tokens. Not measured yet",
+        "multiples of 16 rows and 8 tokens; encoders and processors go without. Not measured yet",
     )
     valid_metric: Metric = Field(
         "auto",

@@ -177,5 +177,5 @@ def require_optuna() -> None:
     try:
         import optuna
     except ImportError:
-        raise MissingExtra("optuna", "tune", "`suguk tune`") from None
+        raise MissingExtra("optuna", "train,tune", "`suguk tune`") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
