@@ -62,7 +62,7 @@ def processor_seconds() -> float:
 
 
 def peak_mb(process: str) -> float:
-    """Most resident memory so far. 0 for another process that has ended or where there is no /proc."""
+    """Most resident memory so far, in 10⁶ bytes. 0 for another process that has ended or where there is no /proc."""
     status = Path("/proc") / process / "status"
     try:
         lines = status.read_text().splitlines()
@@ -70,11 +70,11 @@ def peak_mb(process: str) -> float:
         lines = []
     for line in lines:
         if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
+            return int(line.split()[1]) * 1024 / 1e6
     if process != "self":
         return 0.0
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def children() -> list[str]:
