@@ -1,10 +1,13 @@
 """Zoneout and layer normalisation against their papers' equations, in float64, one step at a time."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from suguk.config import ModelConfig
+from suguk.kernels import fast
 from suguk.model import build
 from suguk.model.cells import Cell, Habits
 from tests.model.compositions import SOURCE_V, TARGET_V, pairs, tiny
@@ -47,6 +50,25 @@ def gru(cell: Cell, x: Tensor, h: Tensor) -> tuple[Tensor]:
     inner = norm((cell.weight_hh @ h)[a:b], cell.gain_hh[a:], cell.bias_hh[a:])
     n = torch.tanh(norm((cell.weight_ih @ x)[a:b], cell.gain_ih[a:], cell.bias_ih[a:]) + r * inner)
     return (z * h + (1 - z) * n,)
+
+
+@pytest.mark.parametrize(
+    "habits",
+    [Habits(), Habits(recurrent_dropout=0.3), Habits(zoneout=(0.1,)), Habits(layer_norm=True)],
+    ids=str,
+)
+def test_only_what_needs_it_goes_step_by_step(habits: Habits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without zoneout and layer norm a sequence is one call, as if there were neither."""
+    walked, stepwise = [], fast.stepwise
+
+    def walk(*given: Any, **more: Any) -> Any:
+        walked.append(1)
+        return stepwise(*given, **more)
+
+    monkeypatch.setattr(fast, "stepwise", walk)
+    cell, x = drawn("gru", habits)
+    cell.sequence(x, MASK, cell.initial(x, B))
+    assert bool(walked) == bool(habits.zoneout or habits.layer_norm)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
