@@ -53,12 +53,15 @@ train("other", given, data if rank == 0 else sys.argv[5])
 """
 
 
-def launch(program: str, data: Path, out: Path, *more: Path) -> list[subprocess.CompletedProcess[str]]:
-    """The program in two processes, without torchrun, which would end both if one ends."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        return int(free.getsockname()[1])
+
+
+def launch(program: str, data: Path, out: Path, *more: Path) -> list[subprocess.CompletedProcess[str]]:
+    """The program in two processes, without torchrun, which would end both if one ends."""
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = [
         sys.executable,
         "-c",
@@ -162,10 +165,13 @@ def test_other_data_are_refused(data: Path, tmp_path: Path) -> None:
     assert "process 1: the data are not those of the first process" in second.stderr
 
 
-def test_torchrun_and_the_command_line(data: Path, tmp_path: Path) -> None:
-    """Standard output is written once."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [
+@pytest.mark.parametrize("machines", [1, 2])
+def test_torchrun_and_the_command_line(machines: int, data: Path, tmp_path: Path) -> None:
+    """Two processes of one machine, or of two, which are both on this one. Standard output is written once."""
+    place = ["--standalone", "--nproc-per-node", "2"]
+    if machines == 2:
+        place = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    suguk_train = [
         "-m",
         "suguk",
         "train",
@@ -176,11 +182,27 @@ def test_torchrun_and_the_command_line(data: Path, tmp_path: Path) -> None:
         "small",
         "--json",
     ]
-    command += [f"--set={name}={json.dumps(value)}" for name, value in (GIVEN | {"train.epochs": 1}).items()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, cwd=HERE)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["validations"] == 1
-    assert done.stderr.count("trained 8 updates") == 1
+    given = [f"--set={name}={json.dumps(value)}" for name, value in (GIVEN | {"train.epochs": 1}).items()]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *place, "--node-rank", str(number), *suguk_train, *given],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=HERE,
+        )
+        for number in range(machines)
+    ]  # fmt: skip
+    try:
+        texts = [one.communicate(timeout=200) for one in started]
+    finally:
+        for one in started:
+            one.kill()
+    assert [one.returncode for one in started] == [0] * machines, texts
+    printed = [out for out, _ in texts if out]
+    assert len(printed) == 1
+    assert json.loads(printed[0])["validations"] == 1
+    assert sum(told.count("trained 8 updates") for _, told in texts) == 1
 
 
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
