@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-CHUNK = 2**20  # logits at a time in float32: 4 MB
+CHUNK = 2**21  # logits at a time in float32: 8 MB
 GROUP = 2**21  # gradients of logits at a time: 8 MB in float32
 NARROW = 2**23  # and 16 MB in bfloat16, where a sum over groups takes passes of its own
 ROUND = 64  # tokens at a time, zeros at the end: oneDNN makes and keeps code for every new number of them
