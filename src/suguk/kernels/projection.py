@@ -3,9 +3,9 @@
 Shapes: N tokens, R readout, V vocabulary.
 
 The logits of a few tokens at a time live in one small buffer; in the forward pass already their gradient, softmax minus
-target, is made of them in place. The products with that gradient follow for a larger group of tokens. So of [N, V] only
-the gradients of a group are held at a time, and two buffers of a chunk's logits; each has ROUND tokens at least, however
-large V is. Nothing is computed twice.
+target, is made of them in place. The products with that gradient follow for a larger group of tokens. So of [N, V] no
+more than the gradients of a group and two buffers of a chunk's logits are held at a time; each has ROUND tokens at
+least, however large V is. Nothing is computed twice.
 """
 
 from typing import Any, NamedTuple
