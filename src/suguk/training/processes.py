@@ -7,6 +7,7 @@ go over gloo, and so do gradients but those of GPUs, which go over nccl.
 A process that has ended breaks its connections, so the others fail at their next exchange and wait for nobody.
 """
 
+import atexit
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,7 @@ class Team:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             with _others(self.rank):
                 dist.init_process_group(backend, timeout=LONGEST)
+            atexit.register(self.leave)  # after a fault too: gloo's threads would end Python with an abort
 
     @property
     def first(self) -> bool:
@@ -52,7 +54,7 @@ class Team:
         return self.rank == 0
 
     def leave(self) -> None:
-        """Once all is done. After a fault the connections just break, which tells the others."""
+        """Once all is done, or when Python ends after a fault. Connections break, which tells the others."""
         if self.began:
             dist.destroy_process_group()
             self.began = False
