@@ -1,6 +1,6 @@
-"""The recurrences. `reference` is the definition; `fast`, `additive`, `projection` and the cells of `lstm` and `norm`
-have its signatures and are tested against it. `steps` is a loop's matrix products with one gradient for all steps: the
-same functions outside of a loop are plain PyTorch, and that is what it is tested against."""
+"""The recurrences. `reference` is the definition; `fast`, `additive`, `projection` and `lstm` compute the same and are
+tested against it. `steps` is a loop's matrix products with one gradient for all steps: the same functions outside of a
+loop are plain PyTorch, and that is what it is tested against. `norm` is tested against its paper's equations."""
 
 import os
 
