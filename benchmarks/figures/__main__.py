@@ -14,7 +14,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import alignments, ladder, length, phrases, reversal, states
+from benchmarks.figures import alignments, ladder, length, phrases, reversal, states, words
 from benchmarks.figures.workshop import Workshop, write
 from benchmarks.record import machine
 
@@ -25,6 +25,7 @@ FIGURES: dict[str, Any] = {
     "alignments": alignments,
     "states": states,
     "phrases": phrases,
+    "words": words,
 }
 
 
@@ -43,12 +44,12 @@ def make(name: str, workshop: Workshop) -> Path:
 
 def shown(name: str, workshop: Workshop) -> str:
     """The command, without the places of this machine."""
-    words = ["python", "-m", "benchmarks.figures", name, "--data", "DATA", "--out", "OUT"]
+    typed = ["python", "-m", "benchmarks.figures", name, "--data", "DATA", "--out", "OUT"]
     if workshop.seeds != FIGURES[name].SEEDS:
-        words += ["--seeds", *map(str, workshop.seeds)]
+        typed += ["--seeds", *map(str, workshop.seeds)]
     for setting in workshop.settings:
-        words += ["--set", setting]
-    return shlex.join(words)
+        typed += ["--set", setting]
+    return shlex.join(typed)
 
 
 def main() -> None:

@@ -39,6 +39,19 @@ Links = Sequence[tuple[int, int]]
 def measure(workshop: Workshop) -> dict[str, Any]:
     """Extract, count, learn, score, encode."""
     folder = workshop.out / "phrases"
+    run, kept, sources = learned(workshop, folder)
+    mapped = sorted({source for source, _ in kept if " " in source}, key=lambda one: (-sources[one], one))
+    return {
+        "pairs": len(kept),
+        "occurrences": sum(kept.values()),
+        **scores(workshop, run, folder, kept, sources),
+        **vectors(workshop, run, folder, mapped[:MAPPED], sources),
+    }
+
+
+def learned(workshop: Workshop, folder: Path) -> tuple[str, dict[tuple[str, str], int], Counter[str]]:
+    """The run of a model that saw each pair of phrases once, those pairs and how often each occurred, and how often
+    each source phrase did."""
     counts = extracted(workshop, folder)
     kept = {pair: count for pair, count in counts.items() if count >= OFTEN}
     if len({source for source, _ in kept if " " in source}) < 3:
@@ -52,13 +65,7 @@ def measure(workshop: Workshop) -> dict[str, Any]:
     sources = Counter[str]()
     for (source, _), count in counts.items():
         sources[source] += count
-    mapped = sorted({source for source, _ in kept if " " in source}, key=lambda one: (-sources[one], one))
-    return {
-        "pairs": len(kept),
-        "occurrences": sum(kept.values()),
-        **scores(workshop, run, folder, kept, sources),
-        **vectors(workshop, run, folder, mapped[:MAPPED], sources),
-    }
+    return run, kept, sources
 
 
 def extracted(workshop: Workshop, folder: Path) -> Counter[tuple[str, str]]:

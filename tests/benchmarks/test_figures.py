@@ -8,10 +8,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.figures import workshop as rooms
 from benchmarks.figures.__main__ import FIGURES, make, shown
+from benchmarks.figures.words import nearest
 from benchmarks.figures.workshop import SPA_ENG, Workshop
 from suguk import config
 from suguk.explain.heatmap import text_width
@@ -117,7 +119,7 @@ def test_a_figure_is_made_once(name: str, data: Path, out: Path, called: list[li
         typed.startswith("suguk train DATA/") or "OUT/phrases" in typed for typed in numbers["trainings"]
     )
     before = picture.read_bytes()
-    assert called
+    assert called or name == "words"  # which asks nothing but what `phrases` did
     called.clear()
     make(name, Workshop(data, out, TINY, seeds))
     assert called == []
@@ -134,6 +136,21 @@ def test_phrases_take_the_model_of_alignments(data: Path, tmp_path: Path, called
     numbers = json.loads((tmp_path / "phrases.json").read_text(encoding="utf-8"))
     assert len(numbers["trainings"]) == 2
     assert all(pair["count"] >= 2 and pair["counting"] <= 0 for pair in numbers["scores"])
+
+
+def test_words_are_those_of_the_model(data: Path, tmp_path: Path, called: list[list[str]]) -> None:
+    assert nearest(np.array([[2.0, 0], [1, 1], [3, 0.1], [-1, 0]]), 2) == [[2, 1], [2, 0], [0, 1], [1, 2]]
+    make("phrases", Workshop(data, tmp_path, TINY, (1,)))
+    called.clear()
+    make("words", Workshop(data, tmp_path, TINY, (1,)))
+    assert called == []
+    numbers = json.loads((tmp_path / "words.json").read_text(encoding="utf-8"))
+    assert {point["word"] for point in numbers["map"]} == set(WORDS)
+    counts = [point["count"] for point in numbers["map"]]
+    assert counts == sorted(counts, reverse=True)
+    for word, near in numbers["nearest"].items():
+        assert len(near) == 5
+        assert word not in near
 
 
 class AskedError(Exception):
@@ -165,11 +182,12 @@ def test_the_settings_of_a_figure_are_possible(
     monkeypatch.setattr("benchmarks.figures.alignments.drawn", lambda *_: [])
     pairs = {(f"a {k}", "b"): 2 for k in range(3)}
     monkeypatch.setattr("benchmarks.figures.phrases.extracted", lambda *_: pairs)
+    monkeypatch.setattr("benchmarks.figures.words.embeddings", lambda *_: call(["embeddings"]))
     figure = FIGURES[name]
     try:
         figure.measure(Workshop(tmp_path, tmp_path / "out", (), figure.SEEDS))
     except AskedError:
-        assert name in ("alignments", "states", "phrases")
+        assert name in ("alignments", "states", "phrases", "words")
     assert len({one.model_dump_json() for one in found}) == len(found) >= 1
     if name == "ladder":
         kinds = [

@@ -161,6 +161,7 @@ class TestImpossible:
         [
             {"input_feeding": True, "attention": "dot", "readout": "tanh"},
             {"attention": "additive", "attend": "between", "layers": 2},
+            {"attention": "additive", "attend": "within"},
             {"bridge": "backward", "bidirectional": True, "attention": "general"},
             {"bridge": "backward", "bidirectional": True, "context": "every-step"},
             {"bridge": "zero", "attention": "general"},

@@ -25,7 +25,7 @@ KINDS: dict[str, list[Any]] = {
     "residual": [False, True],
     "bridge": ["copy", "zero", "linear", "backward"],
     "attention": ["none", "dot", "scaled-dot", "general", "additive", "location", "local-m", "local-p"],
-    "attend": ["before", "between", "after"],
+    "attend": ["before", "within", "between", "after"],
     "attention_size": [None, 12],
     "attention_positions": [13],
     "local_score": ["dot", "general", "additive"],

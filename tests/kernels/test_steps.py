@@ -223,11 +223,11 @@ def test_any_lengths(number: int, composition: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("cell", GATES)
-@pytest.mark.parametrize("attend", ["before", "after"])
+@pytest.mark.parametrize("attend", ["before", "within", "after"])
 @pytest.mark.parametrize(("longest", "steps_"), SIZES)
 def test_attentive_recurrence_of_any_lengths(longest: int, steps_: int, attend: str, cell: str) -> None:
     fed = {"attention": "general", "readout": "tanh", "input_feeding": True}
-    kind = fed if attend == "after" else {"attention": "additive", "attend": "before", "readout": "maxout"}
+    kind = fed if attend == "after" else {"attention": "additive", "attend": attend, "readout": "maxout"}
     model = tiny(cell=cell, layers=2, **kind)
     same_by_steps(model, pairs((longest, 1, max(longest - 1, 1)), (steps_, max(steps_ // 2, 1), 1)))
 
@@ -237,6 +237,7 @@ def test_attentive_recurrence_of_any_lengths(longest: int, steps_: int, attend: 
     [
         {"attention": "general", "readout": "tanh", "input_feeding": True},
         {"attention": "additive", "attend": "before", "readout": "maxout"},
+        {"attention": "additive", "attend": "within", "readout": "tanh"},
         {"attention": "additive", "attend": "between", "readout": "tanh"},
         {"attention": "location", "readout": "linear"},
         {"attention": "none", "context": "every-step"},

@@ -23,7 +23,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "residual": (False, True),
     "bridge": ("copy", "zero", "linear", "backward"),
     "attention": ("none", "dot", "scaled-dot", "general", "additive", "location", "local-m", "local-p"),
-    "attend": ("before", "between", "after"),
+    "attend": ("before", "within", "between", "after"),
     "local_score": ("dot", "general", "additive"),
     "input_feeding": (False, True),
     "context": ("start", "every-step"),
@@ -89,6 +89,8 @@ PAIRED = [
     ("attention", "input_feeding"),
     ("attention", "readout"),
     ("cell", "readout"),
+    ("cell", "input_feeding"),
+    ("cell", "attend"),
 ]
 
 

@@ -19,7 +19,7 @@ SOS = 2
 def test_every_choice_is_covered() -> None:
     for name, values in CHOICES.items():
         assert {settings[name] for settings in COMPOSITIONS} == set(values)
-    for names in (*PAIRED, ("cell", "input_feeding")):
+    for names in PAIRED:
         pairs = {tuple(settings[name] for name in names) for settings in COMPOSITIONS}
         possible = set(product(*(CHOICES[name] for name in names))) - {("none", True)}  # nothing to feed
         assert pairs == possible
@@ -148,6 +148,7 @@ def test_settings_that_would_be_dead_are_refused(settings: dict[str, Any]) -> No
     [
         {"attention": "local-p", "readout": "tanh", "input_feeding": True},
         {"attention": "additive", "attend": "before", "readout": "maxout"},
+        {"attention": "additive", "attend": "within", "readout": "tanh"},
         {"attention": "additive", "attend": "between", "readout": "tanh"},
     ],
     ids=lambda kind: kind.get("attend", "after"),

@@ -304,6 +304,32 @@ def between(p: Parameters, source: list[int], target: list[int]) -> list[float]:
     return result
 
 
+def conditional(p: Parameters, source: list[int], target: list[int]) -> list[float]:
+    """Two GRUs a step, the first one's state asks (Firat and Cho 2016; Sennrich et al. 2017); a layer above them."""
+    states = [np.sqrt(E) * p["encoder.embedding.weight"][word] for word in source]
+    for layer in range(2):
+        forward, backward = [], []
+        for order, found in ((states, forward), (states[::-1], backward)):
+            h = np.zeros(ENCODER)
+            for x in order:
+                h = gru(p, f"encoder.layers.{layer}.{int(found is backward)}", x, h)
+                found.append(h)
+        states = [np.concatenate(pair) for pair in zip(forward, backward[::-1], strict=True)]
+    last = np.concatenate([forward[-1], backward[-1]])
+    s, above = (np.tanh(p[f"bridge.maps.{i}.weight"] @ last + p[f"bridge.maps.{i}.bias"]) for i in range(2))
+    result = []
+    for before, word in zip([SOS, *target], target, strict=False):
+        y = np.sqrt(E) * p["decoder.embedding.weight"][before]
+        first = gru(p, "decoder.below.layers.0", y, s)  # s'_j
+        context = expected(additive(p, first, states), states)
+        s = gru(p, "decoder.second.layers.0", context, first)
+        above = gru(p, "decoder.above.layers.0", np.concatenate([s, context]), above)
+        r = np.tanh(p["decoder.readout.w_c.weight"] @ np.concatenate([above, context, y]))
+        r = p["head.factor.weight"] @ r if "head.factor.weight" in p else r
+        result.append(log_softmax(p["head.weight"] @ r + p["head.bias"], word))
+    return result
+
+
 RECIPES: dict[str, tuple[Paper, dict[str, int]]] = {
     "sutskever2014": (sutskever2014, {}),
     "cho2014": (cho2014, {"readout_rank": RANK}),
@@ -323,11 +349,14 @@ def test_every_recipe_is_here() -> None:
 
 
 @pytest.mark.parametrize(("longest", "shortest"), [(3, 2), (13, 1)])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, "conditional"])
 def test_log_probabilities_are_the_papers(name: str, longest: int, shortest: int) -> None:
-    paper, more = RECIPES[name]
+    paper, more = RECIPES.get(name, (conditional, {"encoder_hidden": ENCODER, "attention_size": A}))
     sizes = {"hidden": H, "embedding": E, "readout_size": READOUT, **more}
-    settings = config.load(name, {"model": sizes}).model
+    if name in RECIPES:
+        settings = config.load(name, {"model": sizes}).model
+    else:
+        settings = config.load("small", {"model": {**sizes, "cell": "gru", "attend": "within"}}).model
     words = TARGET_V if settings.tied == "all" else SOURCE_V
     model = build(settings, words, TARGET_V, seed=1).double().eval()
     torch.manual_seed(4)

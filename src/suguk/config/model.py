@@ -43,10 +43,11 @@ class ModelConfig(Section):
         description="score function: dot, scaled-dot, general, additive, location, or in a window local-m, local-p; "
         "none for one fixed-size context",
     )
-    attend: Literal["before", "between", "after"] = Field(
+    attend: Literal["before", "within", "between", "after"] = Field(
         "after",
         description="attention looks before the cell (previous state: Bahdanau), after it (current state: Luong), "
-        "or between the first and the second layer (Wu et al. 2016)",
+        "between the first and the second layer (Wu et al. 2016), or within the first layer, whose step is two cells "
+        "then: the first one's state looks, the second goes on from it (conditional GRU: Sennrich et al. 2017)",
     )
     attention_size: int | None = Field(
         None, ge=1, description="units inside additive attention, if not hidden"

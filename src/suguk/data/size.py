@@ -82,12 +82,13 @@ def _attention(config: ModelConfig) -> int:
 def _decoder(config: ModelConfig, readout: int) -> int:
     hidden, width = config.hidden, config.annotation_size
     attends = config.attention != "none"
-    between = attends and config.attend == "between"
+    within = attends and config.attend == "within"
+    between = attends and config.attend in ("within", "between")
     context = config.context == "every-step" or (attends and config.attend == "before")
     first = config.embedding + (width if context else 0) + (readout if config.input_feeding else 0)
     second = hidden + (width if between else 0)
     rest = [second] + [hidden] * (config.layers - 2) if config.layers > 1 else []
-    return sum(_cell(config, inputs, hidden) for inputs in [first, *rest])
+    return sum(_cell(config, inputs, hidden) for inputs in [first, *([width] if within else []), *rest])
 
 
 def _head(config: ModelConfig, readout: int, target_size: int) -> int:

@@ -160,7 +160,7 @@ class Decoding(nn.Module):
             one.encoder = OnnxEncoder.of(one.encoder)
             if one.decoder.attention is not None:
                 one.decoder.attention.be_exact()
-            for stack in (one.decoder.below, one.decoder.above):
+            for stack in (one.decoder.below, one.decoder.second, one.decoder.above):
                 layers = nn.ModuleList() if stack is None else stack.layers
                 for index, cell in enumerate(layers):
                     one_sum = isinstance(cell, Cell) and not cell.habits.layer_norm

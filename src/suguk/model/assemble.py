@@ -142,7 +142,7 @@ def _decoder(config: ModelConfig, embedding: TokenEmbedding) -> Decoder:
     attention = _attention(config)
     hidden, width, words = config.hidden, config.annotation_size, config.embedding
     every_step = config.context == "every-step"
-    between = attention is not None and config.attend == "between"
+    within, between = (attention is not None and config.attend == place for place in ("within", "between"))
     before = attention is not None and config.attend == "before"
     readout_inputs = hidden
     readout_inputs += width if attention is not None or every_step else 0
@@ -171,8 +171,9 @@ def _decoder(config: ModelConfig, embedding: TokenEmbedding) -> Decoder:
 
     return Decoder(
         embedding=embedding,
-        below=stack(cell_inputs, 1 if between else config.layers),
-        above=stack(hidden + width, config.layers - 1) if between else None,
+        below=stack(cell_inputs, 1 if within or between else config.layers),
+        second=stack(width, 1) if within else None,
+        above=stack(hidden + width, config.layers - 1) if (within or between) and config.layers > 1 else None,
         attention=attention,
         attend=config.attend,
         readout=readout,

@@ -5,7 +5,7 @@ Shapes: B batch, T target length, S source length, Q hypotheses of a row, E embe
 One step, whatever the paper (Sutskever 2014; Cho 2014; Bahdanau 2014; Luong 2015):
 
     x_t = [E y_{t−1}; what is fed back; the context, if attention looked before the cell]
-    s_t = cell(x_t, s_{t−1})                          attention may look before, between or after the layers
+    s_t = cell(x_t, s_{t−1})                          attention may look before, within, between or after the layers
     r_t = readout([s_t; c_t; E y_{t−1}])              the parts that the paper has
 
 Teacher forcing takes all steps at once where no step's input depends on an earlier step's output; `step` is the
@@ -30,13 +30,15 @@ from suguk.model.replay import Replay
 
 
 class Decoder(nn.Module):
-    """Parts put together. below: layers under the attention (all of them unless it looks between); above: the rest."""
+    """Parts put together. below: layers under the attention (all of them unless it looks within or between); second:
+    of attention within the first layer, its second cell; above: the rest."""
 
     def __init__(
         self,
         *,
         embedding: TokenEmbedding,
         below: Stack,
+        second: Stack | None,
         above: Stack | None,
         attention: Attention | None,
         attend: str,
@@ -51,7 +53,7 @@ class Decoder(nn.Module):
         switch: Switch | None = None,
     ) -> None:
         super().__init__()
-        self.embedding, self.below, self.above = embedding, below, above
+        self.embedding, self.below, self.second, self.above = embedding, below, second, above
         self.attention, self.attend, self.readout = attention, attend, readout
         self.context_every_step, self.input_feeding = context_every_step, input_feeding
         self.readout_word, self.readout_previous = readout_word, readout_previous
@@ -108,6 +110,10 @@ class Decoder(nn.Module):
         y, cells = self.below(x, state.cells[:depth], given)
         if self.attention is not None and self.attend != "before":
             context, weights = self.attention(y, memory, state.position, *state.covered)
+        if (
+            self.second is not None
+        ):  # s_t = cell₂(c_t, s′_t), where s′_t = cell₁(E y_{t−1}, s_{t−1}) has looked
+            y, cells = self.second(self.dropout_between(context), cells)
         if self.above is not None:
             y, upper = self.above(self._between(y, context), state.cells[depth:])
             cells = cells + upper
@@ -131,7 +137,7 @@ class Decoder(nn.Module):
         looks_back = self.attention is not None and self.attend == "before"
         # The previous state is the cell's own; a residual stack at once only gives its sums.
         inside = self.readout_previous and (self.above or self.below).residual
-        if self.input_feeding or looks_back or inside or self.coverage:
+        if self.input_feeding or looks_back or inside or self.coverage or self.second is not None:
             return self._stepwise(inputs, memory)
         return self._at_once(inputs, memory)
 

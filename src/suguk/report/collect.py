@@ -258,7 +258,8 @@ def architecture(config: Config) -> str:
     if model.attention == "none":
         context = "the context at every step" if model.context == "every-step" else "one fixed-size context"
     else:
-        place = {"before": "before the cell", "between": "between the layers", "after": "after the cell"}
+        place = {"before": "before the cell", "within": "between the two cells of a step"}
+        place |= {"between": "between the layers", "after": "after the cell"}
         context = f"{model.attention} attention {place[model.attend]}"
         context += ", input feeding" * model.input_feeding
     return f"{encoder}, {decoder}, {context}; embeddings of {model.embedding}"
