@@ -308,7 +308,7 @@ def conditional(p: Parameters, source: list[int], target: list[int]) -> list[flo
     """Two GRUs a step, the first one's state asks (Firat and Cho 2016; Sennrich et al. 2017); a layer above them."""
     states = [np.sqrt(E) * p["encoder.embedding.weight"][word] for word in source]
     for layer in range(2):
-        forward, backward = [], []
+        forward, backward = list[Vector](), list[Vector]()
         for order, found in ((states, forward), (states[::-1], backward)):
             h = np.zeros(ENCODER)
             for x in order:
