@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from suguk.config import ModelConfig
 from suguk.kernels.dropout import chosen, dropout
@@ -43,6 +44,21 @@ def test_a_loop_has_one_mask_a_place() -> None:
     assert all(torch.equal(found, first[0]) for found in first)
     assert not torch.equal(second, first[0])
     assert not torch.equal(third, first[0])
+
+
+def test_attention_within_a_step_has_a_mask_of_its_own() -> None:
+    """What the second cell is given is as wide as an encoder state; what the layer above is given, wider."""
+    model = tiny(
+        layers=2, attention="additive", attend="within", dropout=0.4, variational_dropout=True, readout="tanh"
+    ).train()
+    masks = list[Tensor]()
+    for place in (model.decoder.dropout_within, model.decoder.dropout_between):
+        place.register_forward_hook(lambda _, given, found: masks.append((found == 0) & (given[0] != 0)))
+    model.loss(*RAGGED)
+    steps = RAGGED.target.shape[1]
+    assert len(masks) == 2 * steps
+    assert masks[0].shape != masks[1].shape
+    assert all(torch.equal(mask, masks[k % 2]) for k, mask in enumerate(masks))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "gru-reset-before"])

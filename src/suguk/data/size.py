@@ -83,10 +83,10 @@ def _decoder(config: ModelConfig, readout: int) -> int:
     hidden, width = config.hidden, config.annotation_size
     attends = config.attention != "none"
     within = attends and config.attend == "within"
-    between = attends and config.attend in ("within", "between")
+    above = attends and config.attend in ("within", "between")  # the second layer gets the context too
     context = config.context == "every-step" or (attends and config.attend == "before")
     first = config.embedding + (width if context else 0) + (readout if config.input_feeding else 0)
-    second = hidden + (width if between else 0)
+    second = hidden + (width if above else 0)
     rest = [second] + [hidden] * (config.layers - 2) if config.layers > 1 else []
     return sum(_cell(config, inputs, hidden) for inputs in [first, *([width] if within else []), *rest])
 

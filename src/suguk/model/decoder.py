@@ -58,7 +58,9 @@ class Decoder(nn.Module):
         self.context_every_step, self.input_feeding = context_every_step, input_feeding
         self.readout_word, self.readout_previous = readout_word, readout_previous
         self.coverage, self.switch = coverage, switch
-        self.dropout_between, self.dropout = (Dropout(dropout, variational=variational) for _ in range(2))
+        self.dropout_within, self.dropout_between, self.dropout = (
+            Dropout(dropout, variational=variational) for _ in range(3)
+        )
         self.replay: Replay | None = None  # in training on a GPU
 
     def start(self, memory: Memory) -> State:
@@ -110,10 +112,9 @@ class Decoder(nn.Module):
         y, cells = self.below(x, state.cells[:depth], given)
         if self.attention is not None and self.attend != "before":
             context, weights = self.attention(y, memory, state.position, *state.covered)
-        if (
-            self.second is not None
-        ):  # s_t = cell₂(c_t, s′_t), where s′_t = cell₁(E y_{t−1}, s_{t−1}) has looked
-            y, cells = self.second(self.dropout_between(context), cells)
+        if self.second is not None:
+            # s_t = cell₂(c_t, s′_t), where s′_t = cell₁(E y_{t−1}, s_{t−1}) has looked (Sennrich et al. 2017)
+            y, cells = self.second(self.dropout_within(context), cells)
         if self.above is not None:
             y, upper = self.above(self._between(y, context), state.cells[depth:])
             cells = cells + upper
