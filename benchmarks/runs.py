@@ -66,8 +66,8 @@ def table(
 
 # Translation. Multi30k, En→De: `small` came to 37.8 BLEU in 30 minutes of one thread, before embeddings were scaled.
 # What half an hour lacks is updates (docs/log.md), so try first a smaller model, which learns as much in half of the
-# time: one encoder layer of 256 units, embeddings and readout of 128, two decoder layers of 256; then lr 0.0015, dropout
-# 0.4 and 60 minutes. More dropout and BPE dropout are far behind after three epochs; a wider beam gains nothing.
+# time: one encoder layer of 256 units, embeddings and readout of 128, two decoder layers of 256; then lr 0.0015,
+# dropout 0.4, 60 minutes. More dropout and BPE dropout are far behind after three epochs; a wider beam gains nothing.
 TRANSLATION = {
     "multi30k-en-de": multi30k(
         "en", "de", "medium", *timed(60),
