@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import alignments
-from benchmarks.figures.plane import correlations, principal
+from benchmarks.figures.plane import correlations, draw_map, principal
 from benchmarks.figures.svg import Box, Panel, Picture, linear, logarithmic
 from benchmarks.figures.workshop import SPA_ENG, Corpus, Workshop, write
 from suguk.data.read import read
@@ -156,19 +156,8 @@ def draw(numbers: dict[str, Any], command: str) -> str:
     )
     picture = Picture(1040, "Pairs of phrases", shown)
     points = numbers["map"]
-    box = Box(84, picture.top + 26, 920, 560)
-    scales = [linear([point[axis] for point in points]) for axis in ("x", "y")]
-    panel = Panel(
-        picture,
-        box,
-        *scales,
-        title=f"Vectors of the {len(points)} most frequent source phrases of several words",
-    )
-    first, second = (f"{100 * share:.0f} % of the variance" for share in numbers["shares"])
-    panel.axes(f"first component ({first})", f"second component ({second})", grid="xy")
-    for point in points:
-        panel.dot(point["x"], point["y"], 0, f"{point['phrase']}, {point['count']:,} times", size=3.2)
-    panel.names([(point["phrase"], point["x"], point["y"], 0) for point in points], size=11.5)
+    title = f"Vectors of the {len(points)} most frequent source phrases of several words"
+    box = draw_map(picture, points, "phrase", numbers["shares"], title)
     top = box.y + box.height + 84
     pairs = numbers["scores"]
     times = [pair["count"] * room for pair in pairs for room in (0.8, 1.2)]

@@ -1,7 +1,12 @@
-"""Vectors in two dimensions, and rank correlation."""
+"""Vectors in two dimensions, a map of them, and rank correlation."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.figures.svg import Box, Panel, Picture, linear
 
 Reals = NDArray[np.float64]
 
@@ -17,6 +22,24 @@ def principal(vectors: Reals) -> tuple[Reals, Reals]:
     flat = left[:, :2] * sizes[:2]
     flat *= np.where(flat.max(axis=0) >= -flat.min(axis=0), 1.0, -1.0)
     return flat, sizes[:2] ** 2 / max(float((sizes**2).sum()), 1e-300)
+
+
+def draw_map(
+    picture: Picture, points: Sequence[dict[str, Any]], name: str, shares: Sequence[float], title: str
+) -> Box:
+    """Dots under the picture's head, with the names that have room; returns the box they are in.
+
+    points: x, y, count and, under `name`, what each is called. shares: of the variance, see `principal`.
+    """
+    box = Box(84, picture.top + 26, 920, 560)
+    scales = [linear([point[axis] for point in points]) for axis in ("x", "y")]
+    panel = Panel(picture, box, *scales, title=title)
+    first, second = (f"{100 * share:.0f} % of the variance" for share in shares)
+    panel.axes(f"first component ({first})", f"second component ({second})", grid="xy")
+    for point in points:
+        panel.dot(point["x"], point["y"], 0, f"{point[name]}, {point['count']:,} times", size=3.2)
+    panel.names([(point[name], point["x"], point["y"], 0) for point in points], size=11.5)
+    return box
 
 
 def ranks(values: Reals) -> Reals:

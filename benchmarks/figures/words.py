@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import phrases
-from benchmarks.figures.plane import Reals, principal
-from benchmarks.figures.svg import Box, Panel, Picture, linear
+from benchmarks.figures.plane import Reals, draw_map, principal
+from benchmarks.figures.svg import Picture
 from benchmarks.figures.workshop import Workshop
 from suguk.trained import TrainedModel
 
@@ -59,14 +59,7 @@ def draw(numbers: dict[str, Any], command: str) -> str:
     """The map, and the list under it in two columns."""
     points = numbers["map"]
     picture = Picture(1040, "Words", f"The table of the encoder, its {len(points)} most frequent words.")
-    box = Box(84, picture.top + 26, 920, 560)
-    scales = [linear([point[axis] for point in points]) for axis in ("x", "y")]
-    panel = Panel(picture, box, *scales, title="Vectors of words")
-    first, second = (f"{100 * share:.0f} % of the variance" for share in numbers["shares"])
-    panel.axes(f"first component ({first})", f"second component ({second})", grid="xy")
-    for point in points:
-        panel.dot(point["x"], point["y"], 0, f"{point['word']}, {point['count']:,} times", size=3.2)
-    panel.names([(point["word"], point["x"], point["y"], 0) for point in points], size=11.5)
+    box = draw_map(picture, points, "word", numbers["shares"], "Vectors of words")
     top = box.y + box.height + 84
     picture.text(box.x, top - 12, "The nearest words, by cosine in all dimensions", size=14, bold=True)
     half = (len(numbers["nearest"]) + 1) // 2
