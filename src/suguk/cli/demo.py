@@ -24,9 +24,6 @@ Minutes = Annotated[float, typer.Option(min=0.01, help="Time budget of the train
 SETTINGS = (
     "source.vocab_size=4000",
     "target.vocab_size=4000",
-    "model.hidden=256",
-    "model.embedding=256",
-    "model.encoder_hidden=128",
     "model.dropout=0.1",
     "train.lr=0.003",
     "train.warmup=200",
