@@ -227,7 +227,7 @@ def test_what_has_not_ended_comes_last(model: Path, tmp_path: Path) -> None:
 def test_a_line_that_was_left_out_stays_out_of_its_list(model: Path, tmp_path: Path) -> None:
     sources, lists = tmp_path / "sources.txt", tmp_path / "lists.jsonl"
     sources.write_bytes(b"abcd\n\xff\nba\n")
-    first = suguk("predict", model, sources, "--n-best", 4, "--jsonl", "--skip-bad")
+    first = suguk("predict", model, sources, "--n-best", 4, "--prefix", "ab", "--jsonl", "--skip-bad")
     lists.write_text(first.out, encoding="utf-8")
     ran = suguk("rescore", model, lists)
     assert ran.status == 0

@@ -218,6 +218,10 @@ def luong2015_local_p(p: Parameters, source: list[int], target: list[int]) -> li
     return luong(p, source, target, 2)
 
 
+def encoder_layers(p: Parameters) -> int:
+    return sum(name.startswith("encoder.layers.") and name.endswith(".0.weight_hh") for name in p)
+
+
 def both_ways(p: Parameters, layer: int, inputs: list[Vector]) -> tuple[list[Vector], list[Vector]]:
     """States of a bidirectional LSTM, and its last h and c."""
     forward: list[Vector] = []
@@ -286,7 +290,7 @@ def tiny(p: Parameters, source: list[int], target: list[int]) -> list[float]:
 def between(p: Parameters, source: list[int], target: list[int]) -> list[float]:
     """`small`, `medium` and `chars`: the first decoder layer asks, the second gets the context (Wu et al. 2016 §3)."""
     states = [np.sqrt(E) * p["encoder.embedding.weight"][word] for word in source]
-    for layer in range(2):
+    for layer in range(encoder_layers(p)):
         states, last = both_ways(p, layer, states)
     start = [
         np.tanh(p[f"bridge.maps.{i}.weight"] @ last[i % 2] + p[f"bridge.maps.{i}.bias"]) for i in range(4)
@@ -307,7 +311,7 @@ def between(p: Parameters, source: list[int], target: list[int]) -> list[float]:
 def conditional(p: Parameters, source: list[int], target: list[int]) -> list[float]:
     """Two GRUs a step, the first one's state asks (Firat and Cho 2016; Sennrich et al. 2017); a layer above them."""
     states = [np.sqrt(E) * p["encoder.embedding.weight"][word] for word in source]
-    for layer in range(2):
+    for layer in range(encoder_layers(p)):
         forward, backward = list[Vector](), list[Vector]()
         for order, found in ((states, forward), (states[::-1], backward)):
             h = np.zeros(ENCODER)
