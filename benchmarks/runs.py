@@ -66,8 +66,8 @@ def table(
 
 # Translation. Multi30k, En→De: what half an hour lacks is updates, so `small` has the size of the published model
 # (RESULTS, section 2). With dropout 0.4 it learns too slowly for half an hour; BPE dropout is far behind after three
-# epochs; a wider beam gains nothing. Try next, for an hour: sources written by `multi30k-de-en-small` beside the real
-# ones (docs/log.md).
+# epochs; a wider beam gains nothing, nor do sources written by `multi30k-de-en-small` beside the real ones in half
+# an hour (docs/log.md). Try next: these for an hour.
 CAPTIONS = "39.0 tokenised, lowercased (lium-lst/wmt17-mmt); goal "
 TRANSLATION = {
     "multi30k-en-de": multi30k("en", "de", "medium", *timed(60), beside=f"{CAPTIONS}40.5"),
