@@ -292,6 +292,31 @@ def test_patience_ends_training(data: Path, tmp_path: Path, monkeypatch: pytest.
     assert best_of(marks, "chrf", data, tmp_path / "run", monkeypatch) == [True, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"train.epochs": 1}, "ended by train.epochs = 1"),
+        (
+            {"train.minutes": 0.001, "train.epochs": 10**6},
+            "ended by train.minutes = 0.001, which counts all sessions together",
+        ),
+        (
+            {"train.epochs": 9, "train.early_stopping": 2},
+            "ended by train.early_stopping = 2: so many validations in a row were no better",
+        ),
+    ],
+)
+def test_what_ended_training_is_said(
+    given: dict[str, Any], told: str, data: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    """And said again where a finished run is asked to go on."""
+    monkeypatch.setattr(Validator, "__call__", lambda *_: Marks([(9.0, 1.0)])(None))
+    suguk.train(data, out=tmp_path / "run", recipe="small", overrides=TINY | given, display="plain")
+    assert told in capsys.readouterr().err
+    suguk.resume(tmp_path / "run", display="plain")
+    assert told in capsys.readouterr().err
+
+
 def test_a_time_budget_ends_training(data: Path, tmp_path: Path) -> None:
     """And the model of the last validation is there, though no epoch ends in time."""
     train(  # it ends: how closely in time is measured, not tested, in benchmarks/RESULTS.md

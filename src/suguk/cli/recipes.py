@@ -6,6 +6,7 @@ import typer
 
 from suguk.cli import streams, values
 
+SETTINGS = "Settings (--set SECTION.KEY=VALUE), with the values that hold where a recipe names no other"
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this recipe.  [default: list all]")]
 
 
@@ -35,9 +36,7 @@ def recipes(name: Name = None, json: values.Json = False) -> None:
         return
     wide = max(map(len, about)) + 2
     lines = [f"{known:{wide}}{text}" for known, text in about.items()]
-    streams.write_text(
-        "\n".join(["Recipes", *lines, "", "Settings (--set SECTION.KEY=VALUE)", *settings_lines()])
-    )
+    streams.write_text("\n".join(["Recipes", *lines, "", f"{SETTINGS}.", *settings_lines()]))
 
 
 def headline(text: str) -> str:

@@ -46,10 +46,13 @@ class TrainCommand(values.PathsCommand):
     """Help that ends in every setting."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        from suguk.cli.recipes import settings_lines
+        from suguk.cli.recipes import SETTINGS, settings_lines
 
         super().format_epilog(ctx, formatter)
-        formatter.write("\nSettings (--set SECTION.KEY=VALUE):\n")
+        formatter.write(f"\n{SETTINGS}.\n")
+        formatter.write(
+            "Without --recipe the data choose `small` or `chars`; `suguk recipes small` prints it.\n\n"
+        )
         formatter.write("".join(f"  {line}".rstrip() + "\n" for line in settings_lines(formatter.width - 2)))
 
 
@@ -76,8 +79,8 @@ def train(
 
     Validation data that are not given are split off DATA. train.minutes is a time budget: training ends in
     time with the best model so far. --from fine-tunes a run on other data; its model and vocabularies stay.
-    --resume continues where a run was stopped, on a CPU bit for bit; with --set train.epochs=N or
-    train.minutes=N it trains a finished one for longer.
+    --resume continues where a run was stopped, on a CPU bit for bit. A finished run says what ended it; with
+    that raised (--set train.epochs=N, early_stopping, or minutes, of all sessions together) it trains on.
 
     \b
     Examples:

@@ -67,6 +67,7 @@ class Loop:
         self.running = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.recent: list[Recent] = []  # updates since the last record
         self.told = False  # that batches are halved
+        self.limit = ""  # the setting that ended the training
         self.progress = Progress() if saved is None else saved.progress
         self.clock = Clock(config.minutes, started, self.progress, 1 if self.last is None else 2)
         batches = self.progress.batches
@@ -119,7 +120,7 @@ class Loop:
         """Until the end, or until stop(step), asked after every update, is true. Whether the end came."""
         self.log = MetricsLog(self.folder, self.progress.metrics_bytes) if self.team.first else None
         try:
-            while not self._over():
+            while not (limit := self._reached()):
                 self._advance()
                 if self.team.any(stop(self.progress.step)):
                     self.save()
@@ -133,22 +134,25 @@ class Loop:
                 else:
                     self.display.note("no average: nothing was validated since train.average_last was set")
             self.team.wait()
+            self.limit = limit
             return True
         finally:
             self.updater.end()
             if self.log is not None:
                 self.log.close()
 
-    def _over(self) -> bool:
+    def _reached(self) -> str:
+        """The setting by which training is over; none, and it goes on."""
         progress, config = self.progress, self.config
         if progress.epoch >= config.epochs:
-            return True
+            return "epochs"
         if config.early_stopping and progress.waits >= config.early_stopping:
-            return True
+            return "early_stopping"
         if config.minutes is None:
-            return False
+            return ""
         out = self.clock.out
-        return bool(self.team.asked(lambda: out(lambda: self.validator.guess_seconds(self.trained))))
+        late = self.team.asked(lambda: out(lambda: self.validator.guess_seconds(self.trained)))
+        return "minutes" if late else ""
 
     def _advance(self) -> None:
         """One update and what is due after it."""

@@ -61,6 +61,13 @@ KEPT = {
 CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT}
 CHANGEABLE |= {"data.train", "data.also", "data.valid"}
 
+# By which a training ends, and what its message adds.
+LIMITS = {
+    "epochs": "",
+    "minutes": ", which counts all sessions together",
+    "early_stopping": ": so many validations in a row were no better",
+}
+
 
 class _Job(NamedTuple):
     """What a session of training begins with."""
@@ -243,7 +250,8 @@ def _ending(loop: Loop) -> str:
     if progress.best is not None:
         text += f"; the best model is of step {progress.best.step:,}, "
         text += f"{loop.validator.metric} {progress.best.score:.2f}"
-    return f"{text}: {loop.folder}"
+    limit = f"train.{loop.limit} = {getattr(loop.config, loop.limit):g}"
+    return f"{text}: {loop.folder}\nended by {limit}{LIMITS[loop.limit]}"
 
 
 def _stopped(loop: Loop) -> str:
