@@ -104,6 +104,22 @@ def test_norms_begin_as_identities(init: str, kind: str) -> None:
         assert (value == (1 if "gain" in name else 0)).all()
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_norm_that_has_read_only_dropped_words_has_a_tame_slope(kind: str) -> None:
+    """All embeddings dropped: a first gradient of ten million and more if all biases began at 0."""
+    settings = ModelConfig.model_validate(
+        {"hidden": 12, "cell": kind, "layers": 2, "encoder_layers": 3, "layer_norm": True}
+        | {"attention": "additive", "attend": "between", "embedding_dropout": 0.9}
+    )
+    model = build(settings, SOURCE_V, TARGET_V, seed=1).train()
+    torch.manual_seed(4)
+    source, target = torch.randint(4, SOURCE_V, (B, 5)), torch.randint(4, TARGET_V, (B, 7))
+    loss = model.loss(source, torch.full((B,), 5), target, torch.full((B,), 7))
+    (loss.total / loss.tokens).backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.get_total_norm([one.grad for one in model.parameters() if one.grad is not None])
+    assert float(norm) < 100
+
+
 ZONEOUT = {"lstm": (0.3, 0.6), "gru": (0.3,), "rnn": (0.3,), "gru-reset-before": (0.3,)}
 
 

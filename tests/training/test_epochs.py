@@ -60,6 +60,18 @@ def test_words_cut_anew(tmp_path: Path, data: Path) -> None:
     assert [one["loss"] for one in found] != [one["loss"] for one in plain]
 
 
+def test_a_finished_training_on_words_cut_anew_trains_on(tmp_path: Path, data: Path) -> None:
+    """The epoch that nobody trains on is not made, and has another number of batches than the last one."""
+    given = TINY | SAMPLING | {"train.schedule": "constant"}
+    for name, epochs in (("whole", 3), ("more", 2)):
+        overrides = given | {"train.epochs": epochs}
+        suguk.train(data, out=tmp_path / name, recipe="small", overrides=overrides, display="silent")
+    suguk.resume(tmp_path / "more", overrides={"train.epochs": 3}, display="silent")
+    assert records(tmp_path / "more") == records(tmp_path / "whole")
+    whole, more = (tmp_path / name / "model.safetensors" for name in ("whole", "more"))
+    assert more.read_bytes() == whole.read_bytes()
+
+
 def test_corpora_mixed_by_weights(tmp_path: Path, data: Path) -> None:
     more = write_pairs(tmp_path / "more.tsv", 101, seed=9)
     given = TINY | {"data.weights": [0.7, 2.5], "train.epochs": 3, "train.save_every": 5}

@@ -105,6 +105,22 @@ def test_it_draws_without_dropout_and_leaves_the_model_training() -> None:
     assert bool(torch.isfinite(one.loss(source, lengths, target, target_lengths, truth=0.0).total))
 
 
+def test_no_memory_for_a_draw_leaves_the_model_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the batch is then computed in halves, with dropout as before."""
+    one = model(LUONG, dropout=0.3).train()
+    step = Seq2Seq.step
+
+    def small(of: Seq2Seq, token: Tensor, *rest: Any) -> Any:
+        if len(token) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return step(of, token, *rest)
+
+    monkeypatch.setattr(Seq2Seq, "step", small)
+    with pytest.raises(RuntimeError, match="allocate"):
+        one.loss(*given(), truth=0.4)
+    assert all(module.training for module in one.modules())
+
+
 def test_under_autocast_every_weight_has_its_gradient() -> None:
     """Casts of weights that were made for the draws, without a gradient, are not used again."""
     found = []

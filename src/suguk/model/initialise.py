@@ -14,8 +14,8 @@ def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
     (Cho 2014 §4.1.1; Bahdanau 2014 B.1).
     xavier: Glorot uniform matrices, recurrent ones orthogonal, embeddings N(0, 1/E), biases 0, the LSTM's forget bias 1
     (Jozefowicz 2015).
-    Whatever the kind, gains of layer normalisation are 1 and the bias of c's is 0 (Ba et al. 2016, §6; sums have the
-    biases of the cell), and coverage begins without effect, w_c = 0.
+    Whatever the kind, gains of layer normalisation are 1 and the bias of c's is 0 (Ba et al. 2016, §6), normalised
+    recurrent sums have biases of U(−0.1, 0.1), or what uniform gives them, and coverage begins without effect, w_c = 0.
     """
     for name, parameter in model.named_parameters():
         if kind == "uniform":
@@ -50,6 +50,10 @@ def initialise(model: nn.Module, *, kind: str, scale: float) -> None:
 def _recurrent(cell: Cell, *, forget: float) -> None:
     for block in torch.split(cell.weight_hh.data, cell.hidden):
         nn.init.orthogonal_(block)
+    if cell.habits.layer_norm:
+        # With biases of 0 a state that has read only dropped words (`embedding_dropout`) is the same in all units, and
+        # the slope of a norm of equal values is 300: a hundred million after some steps and layers.
+        nn.init.uniform_(cell.bias_hh, -0.1, 0.1)
     if cell.kind == "lstm":
         cell.bias_ih.data[cell.hidden : 2 * cell.hidden] = forget
 

@@ -80,14 +80,15 @@ class Seq2Seq(nn.Module):
         training = self.decoder.training
         self.decoder.eval()
         state, tokens = self.start(memory), [torch.full_like(target[:, :1], SOS)]
-        with Steps(target.shape[1], target.device):
-            for true in torch.split(target[:, :-1], 1, dim=1) if target.shape[1] > 1 else ():
-                log_probs, state, _ = self.step(tokens[-1], state, memory)
-                tokens.append(
-                    torch.where(torch.rand_like(true, dtype=torch.float32) < truth, true, _drawn(log_probs))
-                )
-        self.decoder.train(training)
-        torch.clear_autocast_cache()  # of weights that were cast without a gradient
+        try:
+            with Steps(target.shape[1], target.device):
+                for true in torch.split(target[:, :-1], 1, dim=1) if target.shape[1] > 1 else ():
+                    log_probs, state, _ = self.step(tokens[-1], state, memory)
+                    drawn = torch.rand_like(true, dtype=torch.float32) >= truth
+                    tokens.append(torch.where(drawn, _drawn(log_probs), true))
+        finally:  # a batch that finds no memory here is computed again in halves
+            self.decoder.train(training)
+            torch.clear_autocast_cache()  # of weights that were cast without a gradient
         return torch.cat(tokens, dim=1)
 
     @staticmethod

@@ -72,7 +72,7 @@ class Loop:
         self.clock = Clock(config.minutes, started, self.progress, 1 if self.last is None else 2)
         batches = self.progress.batches
         self.order = self._ordered()
-        if self.progress.step and batches != self.progress.batches:
+        if self.progress.index and batches != self.progress.batches:
             raise ModelError(
                 f"expected an epoch of {batches:,} batches, as when this run was stopped, found {len(self.order):,}",
                 where=checkpoint.state_path(folder),
@@ -166,10 +166,12 @@ class Loop:
         progress.step += 1
         if self.average is not None and due(progress.step):
             self.average.update(progress.step, progress.validated)
+        self.clock.updated(time.monotonic() - start)
         if progress.index == len(self.order):
             progress.epoch, progress.index = progress.epoch + 1, 0
-            self.order = self._ordered()
-        self.clock.updated(time.monotonic() - start)
+            if progress.epoch < self.config.epochs:
+                del self.dataset  # the next one may be as large
+                self.order = self._ordered()
         if progress.counts.updates == RECORD_EVERY:
             self._record()
         if math.floor(progress.epochs / every + 1e-9) > math.floor(before / every + 1e-9):

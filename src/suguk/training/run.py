@@ -173,7 +173,8 @@ def _alone(folder: Path, team: Team) -> AbstractContextManager[None]:
 def _session(job: _Job, shown: Display, stop: Stop | None, team: Team) -> TrainedModel:
     config, folder = job.config, job.folder
     device = torch.device(team.device(pick_device(config.train.device)))
-    dataset = _dataset(job)
+    with team.in_turn():
+        dataset = _dataset(job)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Interrupt() as interrupt:
         torch.manual_seed(config.train.seed + team.rank)  # each process has other dropout
         model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)
