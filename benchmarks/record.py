@@ -119,8 +119,9 @@ def _same(job: Job, file: Path, command: str, *, minutes: bool = False) -> None:
 
 def _last(folder: Path) -> dict[str, Any]:
     """Seconds, updates and epochs at the last validation of a run, which ends it."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last = [record for record in map(json.loads, lines) if record["kind"] == "valid"][-1]
+    from suguk.run_directory import read_metrics
+
+    last = [record for record in read_metrics(folder) if record["kind"] == "valid"][-1]
     return {"seconds": round(last["seconds"], 1), "updates": last["step"], "epochs": round(last["epoch"], 2)}
 
 

@@ -38,7 +38,7 @@ def measure(workshop: Workshop) -> dict[str, Any]:
     pictures = workshop.out / "answers" / "alignments"
     words = ["predict", run, "--jsonl", "--beam", "5", "--attention", str(pictures)]
     given = "".join(f"{source}\n" for source in drawn(workshop, SPA_ENG))
-    answers = map(json.loads, workshop.ask("alignments", *words, given=given).splitlines())
+    answers = map(json.loads, workshop.ask("alignments", *words, given=given).strip().split("\n"))
     kept = [
         {key: answer[key] for key in ("source", "output", "score", "attention")}
         for answer in answers

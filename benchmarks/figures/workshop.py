@@ -146,14 +146,15 @@ def scored(workshop: Workshop, name: str, data: Corpus, *settings: str, seed: in
     bleu, perplexity: of the test part; updates, losses: of the validations, nats per target token;
     groups: of test sources of like length, with their BLEU.
     """
+    from suguk.run_directory import read_metrics
+
     run = workshop.train(name, data, *settings, seed=seed)
     words = ["evaluate", run, *workshop.files(data.test), *data.columns, "--metrics", "bleu"]
     words += ["--lowercase", "--json"]
     found = json.loads(workshop.ask(name, *words))
     losses: dict[int, float] = {}
-    for line in (Path(run) / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        if record.get("kind") == "valid":
+    for record in read_metrics(Path(run)):
+        if record["kind"] == "valid":
             losses[record["step"]] = record["loss"]
     return {
         "seed": seed,

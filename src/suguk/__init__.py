@@ -110,14 +110,15 @@ def evaluate(
     target: str = "",
     metrics: Sequence[str] | None = None,
     options: "PredictConfig | None" = None,
-    lowercase: bool = False,
+    lowercase: bool | None = None,
     tokenize: str = "13a",
 ) -> "Evaluation":
     """Decode the sources of `data` and score the outputs against their targets.
 
     model: a run directory, an exported file or a loaded model. data, source, target: as in `train`; by default the
     columns that the model was trained on, where a table has both. Equal sources are one source with several references.
-    metrics: by default bleu, chrf, ter, exact, cer and wer. tokenize: of sacrebleu, for BLEU. Raises UserError.
+    metrics: by default bleu, chrf, ter, exact, cer and wer. lowercase: compare without case, by default if the
+    model was trained with `data.lowercase`. tokenize: of sacrebleu, for BLEU. Raises UserError.
     """
     from suguk.answers import TextPredictor
     from suguk.data.read import read, references
@@ -126,6 +127,8 @@ def evaluate(
     paths = [data] if isinstance(data, str | Path) else data
     predictor = load(model) if isinstance(model, str | Path) else model
     like = predictor.config.data.names if isinstance(predictor, TextPredictor) else ("", "")
+    if lowercase is None:
+        lowercase = isinstance(predictor, TextPredictor) and predictor.config.data.lowercase
     pairs = read([str(path) for path in paths], source=source, target=target, like=like)
     sources, grouped = references(pairs)
     return evaluate_pairs(

@@ -157,7 +157,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of a run; a last line that was cut short is left out."""
     path = folder / "metrics.jsonl"
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    # Not splitlines: texts in the records may have its other line ends.
+    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

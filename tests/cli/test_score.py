@@ -107,6 +107,27 @@ def test_evaluate_prints_scores_with_signatures(model: Path, parallel: Tables) -
     assert "2 sources, 3 references" in ran.out
 
 
+def test_evaluate_compares_as_the_model_reads(model: Path, parallel: Tables, tmp_path: Path) -> None:
+    """Without case where it was trained without; --no-lowercase with it."""
+    lowered = tmp_path / "lowered"
+    shutil.copytree(model, lowered)
+    text = (lowered / "config.toml").read_text(encoding="utf-8")
+    assert "lowercase = false" in text
+    (lowered / "config.toml").write_text(
+        text.replace("lowercase = false", "lowercase = true"), encoding="utf-8"
+    )
+    for run, more, case in (
+        (model, [], "mixed"),
+        (lowered, [], "lc"),
+        (lowered, ["--no-lowercase"], "mixed"),
+    ):
+        ran = suguk("evaluate", run, *parallel, "--engine", "torch", *more)
+        assert ran.status == 0, ran.err
+        assert f"|case:{case}|" in ran.out
+    assert "|case:lc|" in evaluate(lowered, parallel).scores["cer"].signature
+    assert "|case:mixed|" in evaluate(lowered, parallel, lowercase=False).scores["cer"].signature
+
+
 def test_evaluate_as_json_with_chosen_metrics_and_a_picture(
     model: Path, parallel: Tables, tmp_path: Path
 ) -> None:

@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from suguk.config import Config, PredictConfig
 from suguk.errors import UserError
+from suguk.evaluation import metrics
 from suguk.evaluation.metrics import METRICS, corpus
 from suguk.evaluation.report import DEFAULT, by_length, evaluate, perplexity
 from suguk.predictor import Attention, Constraints, Prediction, Predictor, Score
@@ -118,6 +120,20 @@ def test_default_metrics_and_options_reach_the_metrics(model: Dictionary) -> Non
     assert tuple(evaluation.scores) == DEFAULT
     assert "|case:lc|eff:no|tok:none|" in evaluation.scores["bleu"].signature
     assert tuple(evaluate(model, SOURCES, REFERENCES, names=["cer", "cer"]).scores) == ("cer",)
+
+
+def test_what_groups_and_examples_need_is_asked_for_before_anything_is_decoded(
+    model: Dictionary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(outputs: Any, references: Any, names: Sequence[str], *, tokenize: str) -> None:
+        del outputs, references
+        assert set(names) == {"exact", "bleu", "chrf"}
+        raise UserError(f"{tokenize} needs more packages")
+
+    monkeypatch.setattr(metrics, "corpus", lacking)
+    with pytest.raises(UserError, match="ko-mecab needs more"):
+        evaluate(model, SOURCES, REFERENCES, names=["exact"], tokenize="ko-mecab")
+    assert model.asked == []
 
 
 def test_perplexity_counts_every_reference_token_and_its_end(model: Dictionary) -> None:

@@ -94,6 +94,16 @@ def test_a_resumed_run_counts_the_last_record_of_a_step(tmp_path: Path) -> None:
     assert "best 3.00 at update 10" in texts(path)
 
 
+@pytest.mark.parametrize(
+    ("score", "told"), [(45.0, "best 50.00 at update 20"), (55.0, "best 55.00 at update 20")]
+)
+def test_an_average_of_weights_counts_where_it_was_kept(tmp_path: Path, score: float, told: str) -> None:
+    path, averaged = tmp_path / "curves.svg", {"averaged": 3, "best": score > 50}
+    last = valid(20, 50.0) | {"best": True}
+    learning_curves([valid(10, 40.0) | {"best": True}, last, valid(20, score) | averaged], path)
+    assert told in texts(path)
+
+
 def test_pictures_are_deterministic_and_leave_no_state(tmp_path: Path) -> None:
     import matplotlib as mpl
 

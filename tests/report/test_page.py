@@ -12,7 +12,7 @@ from suguk.fields import TextField
 from suguk.report import charts, pieces
 from suguk.report.collect import Choices, collect
 from suguk.report.contents import Curves, Report
-from suguk.report.examples import compared
+from suguk.report.examples import _likeness, compared
 from suguk.report.page import page
 from suguk.report.sides import bins, side
 
@@ -184,6 +184,12 @@ def test_words_that_are_missing_are_marked() -> None:
     assert compared("", "x") == ()
 
 
+def test_the_nearest_of_long_references_is_found() -> None:
+    """Where every letter is common: from 200 characters on they would not count by default."""
+    first, second = "abcd efgh " * 40, "hgfe dcba " * 40
+    assert _likeness(second[:9] + second[10:])(second) > 0.99 > _likeness(second)(first) > 0
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [(0, 10, [0, 2, 4, 6, 8, 10]), (0.3, 0.9, [0.2, 0.4, 0.6, 0.8, 1.0]), (5, 5, [5, 6]), (0, 0, [0, 0.2])],
@@ -211,7 +217,19 @@ def test_bins_hold_every_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(None, "–"), (12, "12"), (9_338_240, "9.34 M"), (5136, "5,136"), (1.2e9, "1.2 G")]
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (12, "12"),
+        (5136, "5,136"),
+        (9_999, "9,999"),
+        (10_000, "10 k"),
+        (999_400, "999 k"),
+        (999_600, "1 M"),
+        (9_338_240, "9.34 M"),
+        (999_600_000, "1 G"),
+        (1.2e9, "1.2 G"),
+    ],
 )
 def test_counts_have_three_digits(value: float | None, shown: str) -> None:
     assert pieces.count(value) == shown

@@ -130,6 +130,16 @@ def test_metrics_are_cut_back_to_the_saved_length(tmp_path: Path) -> None:
     assert read_metrics(tmp_path)[1]["loss"] is None
 
 
+@pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\x85", "\x1c", "\r"])
+def test_a_text_with_other_line_ends_stays_in_one_record(tmp_path: Path, line_end: str) -> None:
+    log = MetricsLog(tmp_path, 0)
+    records = [{"step": 1, "text": f"a{line_end}b"}, {"step": 2, "text": "c"}]
+    for record in records:
+        log.append(record)
+    log.close()
+    assert read_metrics(tmp_path) == records
+
+
 def test_a_half_written_record_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1}) + '\n{"step": 2, "lo', encoding="utf-8")
     assert read_metrics(tmp_path) == [{"step": 1}]

@@ -14,6 +14,7 @@ import pytest
 import suguk
 from suguk import files
 from suguk.errors import ConfigError, UserError
+from suguk.run_directory import read_metrics
 from suguk.training import run
 from suguk.tuning import plan as plans
 from tests.cli import calls
@@ -22,9 +23,9 @@ from tests.tuning.test_space import SPACE
 
 pytest.importorskip("optuna", reason="needs suguk[tune]")
 
-from suguk.tuning.study import Tuner, begin
+from suguk.tuning.study import Tuner, _so_far, begin
 from suguk.tuning.summary import summarise
-from suguk.tuning.watch import Watch
+from suguk.tuning.watch import Watch, value
 from tests.tuning.test_watch import result
 
 SETTINGS = [f"{name}={value}" for name, value in (TINY | {"model.hidden": 10, "train.epochs": 2}).items()]
@@ -129,8 +130,37 @@ def test_other_settings_are_refused(place: Path, whole: dict[str, Any]) -> None:
         assert said in ran.err
 
 
-def plan(place: Path, *, space: str = "", metric: str = "auto", budget: float | None = None) -> plans.Plan:
-    nested = run._nested(TINY | {"model.hidden": 10, "train.valid_metric": metric})
+def test_other_minutes_are_refused_where_they_are_asked_for(place: Path) -> None:
+    """A share of another budget is not: the trials keep theirs."""
+    begun, longer, asked = (
+        plan(place, budget=60),
+        plan(place, budget=120),
+        plan(place, budget=60, minutes=9),
+    )
+    plans.same(place, begun, longer)
+    plans.same(place, asked, asked)
+    with pytest.raises(UserError, match=r"another train\.minutes"):
+        plans.same(place, begun, asked)
+
+
+def test_a_resumed_trial_has_the_best_of_its_saved_state(place: Path, tmp_path: Path) -> None:
+    """Also one that was validated since the last eighth."""
+    assert _so_far(tmp_path / "none", "exact") is None
+    given = run._nested(TINY | {"train.epochs": 3})
+    suguk.train(place / "pairs.tsv", out=tmp_path / "run", overrides=given, display="silent")
+    best = [one for one in read_metrics(tmp_path / "run") if one.get("best")][-1]
+    assert _so_far(tmp_path / "run", best["metric"]) == value(best["metric"], best["score"], best["loss"])
+
+
+def plan(
+    place: Path,
+    *,
+    space: str = "",
+    metric: str = "auto",
+    budget: float | None = None,
+    minutes: float | None = None,
+) -> plans.Plan:
+    nested = run._nested(TINY | {"model.hidden": 10, "train.valid_metric": metric, "train.minutes": minutes})
     nested["data"] = {"train": [str(place / "pairs.tsv")]}
     path = place / "space.toml"
     if space:
@@ -252,9 +282,9 @@ def test_a_budget_is_shared_and_kept(place: Path, tmp_path: Path) -> None:
     tuner = begin(tmp_path / "study", asked, lambda _: None)
 
     def spent(*seconds: float) -> Tuner:
-        for value in seconds:
+        for one in seconds:
             trial = tuner.study.ask()
-            trial.set_user_attr("seconds", value)
+            trial.set_user_attr("seconds", one)
             tuner.study.tell(trial, 1.0)
         return tuner
 

@@ -1,6 +1,7 @@
 """What a study sees of a training."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -27,10 +28,10 @@ class Fake:
 
 
 def watch(
-    end: int, *, minutes: float | None = None, reported: dict[int, float] | None = None
+    end: int, *, minutes: float | None = None, reported: Sequence[int] = (), best: float | None = None
 ) -> tuple[Fake, Watch]:
     fake = Fake(end)
-    return fake, Watch(cast("Trial", fake), minutes=minutes, epochs=8, reported=reported or {})
+    return fake, Watch(cast("Trial", fake), minutes=minutes, epochs=8, reported=reported, best=best)
 
 
 def result(score: float, loss: float = 1.0) -> Validation:
@@ -70,7 +71,8 @@ def test_time_counts_where_there_is_a_share_of_it() -> None:
 
 
 def test_a_session_goes_on_where_the_one_before_ended() -> None:
-    fake, seen = watch(99, reported={1: 2.0, 2: 6.0})
+    """With the best of the saved state, which may be later than what was reported."""
+    fake, seen = watch(99, reported=[1, 2], best=6.0)
     seen.validation(1, 2.9, result(1), best=False)
     assert fake.reported == {}
     seen.validation(1, 3.0, result(1), best=False)

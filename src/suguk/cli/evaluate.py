@@ -20,7 +20,13 @@ Metrics = Annotated[
         help="Of bleu, chrf, ter, exact, cer, wer, per.  [default: all that fit the target's tokens]",
     ),
 ]
-Lowercase = Annotated[bool, typer.Option("--lowercase", help="Compare without upper and lower case.")]
+Lowercase = Annotated[
+    bool | None,
+    typer.Option(
+        "--lowercase/--no-lowercase",
+        help="Compare without upper and lower case.  [default: if the model was trained with data.lowercase]",
+    ),
+]
 Tokenize = Annotated[
     str,
     typer.Option(
@@ -40,7 +46,7 @@ def evaluate(
     header: values.Header = None,
     skip_bad: values.SkipBad = False,
     metrics: Metrics = None,
-    lowercase: Lowercase = False,
+    lowercase: Lowercase = None,
     tokenize: Tokenize = "13a",
     beam: values.Beam = None,
     length_penalty: values.LengthPenalty = None,
@@ -61,7 +67,7 @@ def evaluate(
     \b
     Examples:
       suguk evaluate runs/es-en test.tsv
-      suguk evaluate runs/en-de test.en test.de --lowercase --tokenize none --json
+      suguk evaluate runs/en-de test.en test.de --tokenize none --json
       suguk evaluate runs/g2p words.tsv --metrics exact,per --picture by-length.svg
       suguk evaluate runs/es-en+runs/es-en-2 test.tsv --set predict.mbr=chrf --set predict.no_repeat_ngram=3
     """
@@ -91,7 +97,7 @@ def evaluate(
             targets,
             options,
             names,
-            lowercase=lowercase,
+            lowercase=loaded.config.data.lowercase if lowercase is None else lowercase,
             tokenize=tokenize,
             on_prediction=advance,
         )

@@ -26,7 +26,10 @@ Space = Annotated[
         metavar="FILE.toml", help="What to search, see docs/guides/tune.md.  [default: a usual space]"
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of what is proposed; trials have train.seed.")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, max=2**31 - 1, metavar="N", help="Of what is proposed; trials have train.seed."),
+]
 
 
 def tune(

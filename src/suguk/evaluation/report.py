@@ -135,7 +135,9 @@ def evaluate(
     """
     chosen = DEFAULT if names is None else tuple(dict.fromkeys(names))
     metrics.check_counts(len(sources), "sources", references)
-    metrics.corpus([""], [[""]], chosen, tokenize=tokenize)
+    metrics.corpus(
+        [""], [[""]], (*chosen, "bleu", "chrf"), tokenize=tokenize
+    )  # of the groups and examples too
     start = time.perf_counter()
     predictions = []
     for prediction in model.stream(sources, options):

@@ -141,6 +141,8 @@ def _learning_rate(axes: "Axes", records: Sequence[Mapping[str, Any]]) -> None:
 
 def _metric(axes: "Axes", records: Sequence[Mapping[str, Any]]) -> None:
     valid = [record for record in records if record.get("kind") == "valid"]
+    # An average of weights is validated at the step of the last weights: it takes their place where it was kept.
+    valid = [record for record in valid if record.get("best") or not record.get("averaged")]
     name = str(valid[-1].get("metric", "")) if valid else ""
     steps, scores = _series(valid, "valid", "score")
     axes.plot(steps, scores, color=GREEN, linewidth=1.8, marker="o", markersize=4)

@@ -3,7 +3,7 @@
 import difflib
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -47,7 +47,7 @@ def example(
 ) -> Example:
     lowercase = model.config.data.lowercase
     references = [unicodedata.normalize("NFC", text) for text in references]  # as outputs are
-    nearest = max(references, key=lambda text: difflib.SequenceMatcher(None, text, prediction.output).ratio())
+    nearest = references[0] if len(references) == 1 else max(references, key=_likeness(prediction.output))
     eos = model.target.tokens([EOS]) if prediction.finished else []
     return Example(
         kind=kind,
@@ -63,6 +63,10 @@ def example(
         finished=prediction.finished,
         attention=None if attention is None else _weights(attention),
     )
+
+
+def _likeness(output: str) -> Callable[[str], float]:
+    return lambda text: difflib.SequenceMatcher(None, text, output, autojunk=False).ratio()
 
 
 def _same(output: str, references: Sequence[str], *, lowercase: bool) -> bool:

@@ -24,9 +24,10 @@ def count(value: float | None) -> str:
     """Three digits: 9.34 M."""
     if value is None:
         return "–"
-    for unit, power in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
-        if value >= power:
-            return f"{value / (1e3 if unit == 'k' else power):.3g} {unit}"
+    # What is rounded up to a thousand of a unit is one of the next.
+    for unit, power, least in (("G", 1e9, 999.5e6), ("M", 1e6, 999.5e3), ("k", 1e3, 1e4)):
+        if value >= least:
+            return f"{value / power:.3g} {unit}"
     return f"{value:,.0f}"
 
 

@@ -38,6 +38,7 @@ class Plan:
     minutes: float | None
     metric: str
     data: dict[str, Any]  # fingerprint
+    timed: bool = False  # minutes were asked for, and are no share of a budget
 
     @property
     def config(self) -> Config:
@@ -85,6 +86,7 @@ def make(
         minutes=minutes,
         metric=metric,
         data=fingerprint(config, found),
+        timed=config.train.minutes is not None,
     )
 
 
@@ -138,6 +140,8 @@ def same(folder: Path, begun: Plan, asked: Plan) -> None:
         for key in bases[0][section].keys() | bases[1][section].keys():
             if bases[0][section].get(key) != bases[1][section].get(key):
                 differing.append(f"{section}.{key}")
+    if asked.timed and asked.minutes != begun.minutes:
+        differing.append("train.minutes")
     if differing:
         raise UserError(
             f"holds a study with another {', '.join(differing)}",

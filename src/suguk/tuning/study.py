@@ -107,12 +107,18 @@ class Tuner:
 
     def _train(self, trial: "Trial", config: Config, reported: dict[int, float]) -> bool:
         folder = self.place(trial.number)
-        watch = Watch(trial, minutes=config.train.minutes, epochs=config.train.epochs, reported=reported)
         begun = trial.user_attrs.get("begun", 0)
         trial.set_user_attr("begun", begun + 1)
         self.say(f"trial {trial.number:03}: {described(trial.params) or 'the recipe as it is'}")
         start = time.monotonic()
         try:
+            watch = Watch(
+                trial,
+                minutes=config.train.minutes,
+                epochs=config.train.epochs,
+                reported=reported,
+                best=_so_far(folder, self.plan.metric),
+            )
             _session(folder, config, watch)
         except (KeyboardInterrupt, SystemExit):
             trial.set_user_attr("begun", begun)
@@ -122,8 +128,9 @@ class Tuner:
             return self._failed(trial, message, time.monotonic() - start)
         records = read_metrics(folder)
         trial.set_user_attr("seconds", _seconds(folder) or time.monotonic() - start)
+        scored = self._told(trial, watch, _best(records))
         shutil.rmtree(folder / "training", ignore_errors=True)  # what a resume needs, of several models' size
-        return self._told(trial, watch, _best(records))
+        return scored
 
     def _told(self, trial: "Trial", watch: Watch, kept: dict[str, Any] | None) -> bool:
         from optuna.trial import TrialState
@@ -188,6 +195,13 @@ def _session(folder: Path, config: Config, watch: Watch) -> None:
     files.write(recipe, settings.to_toml(config).encode())
     data = config.data
     run.train(data.train, out=folder, recipe=str(recipe), valid=data.valid, display=watch, stop=watch.stop)
+
+
+def _so_far(folder: Path, metric: str) -> float | None:
+    """What a training that was stopped is compared by, as of its saved state."""
+    saved = checkpoint.read_state(folder) if checkpoint.state_path(folder).exists() else None
+    best = None if saved is None else saved.progress.best
+    return None if best is None else value(metric, best.score, best.loss)
 
 
 def _seconds(folder: Path) -> float:

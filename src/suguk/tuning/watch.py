@@ -1,7 +1,7 @@
 """What a study sees of a training, and how it ends one that is worse than the others were at that point."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 from suguk.evaluation.metrics import better
@@ -19,12 +19,18 @@ class Watch:
     """A `Display` that reports the best score so far at each eighth of a training; `stop` is for the loop."""
 
     def __init__(
-        self, trial: "Trial", *, minutes: float | None, epochs: int, reported: Mapping[int, float]
+        self,
+        trial: "Trial",
+        *,
+        minutes: float | None,
+        epochs: int,
+        reported: Collection[int] = (),
+        best: float | None = None,
     ) -> None:
-        """minutes, epochs: what ends the training; reported: by an earlier session of it."""
+        """minutes, epochs: what ends the training; reported, best: eighths and value of earlier sessions."""
         self.trial, self.minutes, self.epochs = trial, minutes, epochs
         self.rung, self.seconds = max(reported, default=0), 0.0
-        self.best = reported.get(self.rung)
+        self.best = best
         self.pruned = False
 
     def stop(self, step: int) -> bool:
