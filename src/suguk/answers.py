@@ -17,14 +17,7 @@ from suguk.config import Config, PredictConfig
 from suguk.copying import Copied, copier
 from suguk.errors import UserError
 from suguk.fields import UNK, TextField
-from suguk.predictor import (
-    Attention,
-    Constraint,
-    Constraints,
-    Hypothesis,
-    Prediction,
-    Score,
-)
+from suguk.predictor import Attention, Constraint, Constraints, Hypothesis, Prediction, Score
 
 FIRST_CHUNK, LARGEST_CHUNK = 16, 2048  # sources that `stream` reads ahead: few at first, for an early answer
 
@@ -127,18 +120,18 @@ class TextPredictor(ABC):
         same = constraints is None or isinstance(constraints, Constraint)
         asked: Iterator[Tokens]
         if constraints is None or isinstance(constraints, Constraint):
-            asked = repeat(asking.tokens(constraints, self.target))
+            asked = repeat(self._asked(constraints, options))
         else:
-            asked = (asking.tokens(one, self.target) for one in constraints)
+            asked = (self._asked(one, options) for one in constraints)
         while chunk := list(islice(coming, size)):
             of_chunk = list(islice(asked, len(chunk)))
-            if len(of_chunk) < len(chunk):
-                raise asking.too_few_constraints(before + len(of_chunk))
-            for one in self._chunk(chunk, of_chunk, before, options, attention):
+            for one in self._chunk(chunk[: len(of_chunk)], of_chunk, before, options, attention):
                 before += 1
                 if one.problem and not skip_unmet:
                     raise UserError(one.problem, where=f"source {before:,}", hint="ask for less")
                 yield one
+            if len(of_chunk) < len(chunk):
+                raise asking.too_few_constraints(before)
             size = min(2 * size, LARGEST_CHUNK)
         if not same and next(asked, None) is not None:
             raise asking.too_many_constraints(before)
@@ -307,6 +300,12 @@ class TextPredictor(ABC):
         target = tokens[places, :longest]
         forced = self._force(source[places], lengths[places], target, held, attention=True)
         return dict(zip(places.tolist(), forced.weights, strict=True))
+
+    def _asked(self, constraint: Constraint | None, options: PredictConfig) -> Tokens:
+        found = asking.tokens(constraint, self.target)
+        if found.banned and self._replaces(options):  # what stands for `<unk>` could be a banned word
+            return found._replace(banned=[*found.banned, [UNK]])
+        return found
 
     def _replaces(self, options: PredictConfig) -> bool:
         words = self.source.kind == "word" and self.target.kind == "word"

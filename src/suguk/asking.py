@@ -154,19 +154,24 @@ def tokens(constraint: Constraint | None, target: TextField) -> Tokens:
     words = [*constraint.required, *constraint.banned]
     for text in (constraint.prefix, *words):
         check_characters(text, f"constraint {text!a}")
-    ids = [row[:-1].tolist() for row in target.encode_batch([constraint.prefix, *words])]
-    for text, row in zip(words, ids[1:], strict=True):
-        if not row:
+    prefix = target.encode(constraint.prefix)[:-1].tolist()
+    forms = [target.forms(text) for text in words]
+    for text, several in zip(words, forms, strict=True):
+        if not several[0]:
             raise UserError("it is empty", where=f"constraint {text!r}", hint="leave it out")
-    for text, row in zip([constraint.prefix, *words], ids, strict=True):
-        if UNK in row:
+    known = [[row for row in several if UNK not in row] for several in forms]
+    for text, several in zip(
+        [constraint.prefix, *words], [[prefix] if UNK not in prefix else [], *known], strict=True
+    ):
+        if not several:
             raise UserError(
                 "it can be neither asked for nor banned: not all of it is in the target's vocabulary",
                 where=f"constraint {text!r}",
                 hint="leave it out, or use words of the training data",
             )
-    count = 1 + len(constraint.required)
-    return Tokens(ids[0], ids[1:count], ids[count:])
+    count = len(constraint.required)
+    banned = [row for several in known[count:] for row in several]
+    return Tokens(prefix, [several[0] for several in known[:count]], banned)
 
 
 def too_few_constraints(found: int) -> UserError:
@@ -178,9 +183,13 @@ def too_few_constraints(found: int) -> UserError:
     )
 
 
-def too_many_constraints(sources: int) -> UserError:
+class TooManyConstraintsError(UserError):
+    """More constraints than sources."""
+
+
+def too_many_constraints(sources: int) -> TooManyConstraintsError:
     """sources: how many there are."""
-    return UserError(
+    return TooManyConstraintsError(
         f"a constraint for each source is needed, found more than {sources:,}",
         where=f"constraint {sources + 1:,}",
         hint="one line a source, in their order",

@@ -3,9 +3,17 @@
 Every exception here ends a command with exit status 2 and no traceback; anything else is a fault of ours (status 1).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+# What PyTorch's and ONNX Runtime's allocators say, and oneDNN of code or a buffer for which there was no room; of what
+# it cannot compute it says "could not create a primitive descriptor for …".
+FULL = re.compile(
+    r"can't allocate memory|Failed to allocate memory|could not create a (primitive|memory( object)?)$"
+    r"|bad_alloc|bad allocation"
+)
 
 
 @dataclass(frozen=True)
@@ -82,3 +90,13 @@ class MissingExtra(UserError):  # noqa: N818 - not every ending is an error of t
             f"{need} needs the package {package!r}, which is not installed",
             hint=f"pip install 'suguk[{extra}]'",
         )
+
+
+def is_full(fault: BaseException) -> bool:
+    """Whether a fault is that of a full memory, of a GPU or of this machine, whichever library tells it."""
+    # By name: PyTorch need not be there.
+    return (
+        isinstance(fault, MemoryError)
+        or type(fault).__name__ == "OutOfMemoryError"
+        or bool(FULL.search(str(fault)))
+    )

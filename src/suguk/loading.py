@@ -1,6 +1,7 @@
 """Which engine answers for a path: PyTorch for a run directory, ONNX Runtime for an exported file."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ def load(path: str | Path, device: str = "auto", engine: Engine = "auto", thread
         )
     names = members(path)
     if len(names) > 1:
-        exported = any(name.suffix == ".onnx" for name in names)
+        exported = any(name.suffix.lower() == ".onnx" for name in names)
         if exported or engine == "onnx":
             given = "RUN+RUN" if exported else path
             raise UserError(
@@ -34,7 +35,7 @@ def load(path: str | Path, device: str = "auto", engine: Engine = "auto", thread
             )
         return _trained(names, device, threads)
     path = names[0]
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         if engine == "torch":
             raise UserError(
                 "an exported file runs with ONNX Runtime only",
@@ -76,8 +77,9 @@ def _trained(paths: list[Path], device: str, threads: int) -> TextPredictor:
 
 
 def gpu_in_sight() -> bool:
-    """Whether there may be a GPU that PyTorch can use."""
-    return sys.platform == "win32" or any(Path(sign).exists() for sign in SIGNS)
+    """Whether there may be a GPU that PyTorch can use: both are there, as far as a look tells."""
+    signs = sys.platform == "win32" or any(Path(sign).exists() for sign in SIGNS)
+    return signs and find_spec("torch") is not None
 
 
 def _exported(path: Path, device: str, threads: int) -> TextPredictor:

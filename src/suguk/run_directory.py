@@ -148,6 +148,13 @@ def copy_weights(tensors: Mapping[str, Tensor], model: Seq2Seq, path: Path) -> N
             where=path,
             hint="copy the run directory again as a whole",
         )
+    damaged = [name for name in wanted if not bool(torch.isfinite(tensors[name]).all())]
+    if damaged:
+        raise ModelError(
+            f"there are weights that are no finite numbers (the first of them in {damaged[0]})",
+            where=path,
+            hint="copy the run directory again, or train anew",
+        )
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(tensors[name])

@@ -74,8 +74,17 @@ def test_interrupted(end: End) -> None:
     assert end(KeyboardInterrupt()) == (130, "interrupted\n")
 
 
-def test_memory(end: End) -> None:
-    status, err = end(MemoryError())
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."),
+        RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Failed to allocate memory for requested buffer of size 64"),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."),
+    ],
+)
+def test_memory(end: End, fault: Exception) -> None:
+    status, err = end(fault)
     assert status == 2
     assert "predict.batch_tokens" in err
 

@@ -70,6 +70,10 @@ def test_a_file_has_a_constraint_for_each_line(model: Path, tmp_path: Path, wait
     bad = suguk("predict", model, sources, "--constraints", file, *waiting)
     assert bad.status == 2
     assert f"{sources}:2: not UTF-8" in bad.err  # that is why there are too few sources
+    sources.write_bytes(b"ab\nab\nab\ncd\n\xff\n")
+    before = suguk("predict", model, sources, "--constraints", file, *waiting)
+    assert len(before.lines) == 3
+    assert "found 3 and more sources" in before.err  # what was wrong first
 
 
 @pytest.mark.parametrize(
@@ -192,6 +196,20 @@ def test_lists_in_a_new_order(model: Path, tmp_path: Path) -> None:
     assert suguk("rescore", model, lists).lines == [
         json.loads(line)["output"] for line in suguk("rescore", model, lists, "--jsonl").lines
     ]
+
+
+def test_the_attention_of_a_list_goes_with_the_output_that_was_first(model: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists.jsonl"
+    first = suguk(
+        "predict", model, "--n-best", 2, "--jsonl", "--attention", tmp_path / "pictures", given="abcd\n"
+    )
+    one = json.loads(first.out)
+    for scores, kept in (((-1.0, -2.0), True), ((-2.0, -1.0), False)):
+        for each, score in zip(one["n_best"], scores, strict=True):
+            each |= {"score": score, "finished": True}
+        lists.write_text(json.dumps(one) + "\n", encoding="utf-8")
+        again = json.loads(suguk("rescore", model, lists, "--weight", 0, "--jsonl").out)
+        assert ("attention" in again) == kept
 
 
 def test_lines_that_are_no_list_are_all_named(model: Path, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from suguk import files
 from suguk.config import PredictConfig
 from suguk.corpus import Summary, predict_table
 from suguk.corpus.carried import Carried
-from suguk.corpus.parts import begin
+from suguk.corpus.parquet import Input
+from suguk.corpus.parts import Job, begin
 from suguk.errors import DataError, MissingExtra, ModelError, UserError
 from tests.corpus.tables import OPTIONS, contents, sources, work_of, write_table
 from tests.training.tiny_task import TINY, write_pairs
@@ -264,3 +265,10 @@ def test_the_package_loads_nothing_heavy() -> None:
     code = "import sys, suguk.corpus; print({'torch', 'pyarrow', 'onnxruntime', 'ray'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_names_of_many_parts_sort_as_the_parts_do() -> None:
+    job = Job("model", {}, "text", 1, (Input("a.parquet", 9, "2026", 100_001),))
+    names = [part.name for part in job.parts()]
+    assert names == sorted(names)
+    assert names[0] == "part-000000.parquet"

@@ -245,3 +245,26 @@ def test_no_file(tmp_path: Path) -> None:
 def test_metadata_of_another_type(content: bytes) -> None:
     with pytest.raises(ModelError, match="damaged or changed"):
         OnnxModel.of(content + bytes([container.METADATA << 3, 8]), Path("x.onnx"))
+
+
+def _long(tag: int, width: int = 5) -> bytes:
+    """A field's tag in so many bytes; in five of them with a bit that ONNX Runtime's parser drops."""
+    found = [(tag >> 7 * place) & 127 | 128 for place in range(width - 1)]
+    return bytes([*found, 16 if width == 5 else 0])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_fields_under_tags_of_33_bits_are_not_overlooked(nested: bool, content: bytes) -> None:
+    """Crafted: an initializer, or a constant of a node, that is read from another file."""
+    key, value = _long(0x0A) + b"\x08location", b"\x12\x0asecret.bin"
+    entry = key + value
+    tensor = b"\x08\x01\x10\x01" + b"\x6a" + bytes([len(entry)]) + entry + b"\x70\x01"
+    if nested:
+        attribute = b"\x0a\x05value" + b"\x2a" + bytes([len(tensor)]) + tensor
+        node = b"\x2a" + bytes([len(attribute)]) + attribute
+        graph = b"\x0a" + bytes([len(node)]) + node
+    else:
+        graph = _long(0x2A) + bytes([len(tensor)]) + tensor
+    crafted = content + b"\x3a" + bytes([len(graph)]) + graph
+    with pytest.raises(ModelError, match=r"in another file|not an ONNX file"):
+        sizes.check(crafted, 7, 7, Path("crafted.onnx"))

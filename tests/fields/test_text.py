@@ -235,3 +235,12 @@ def test_a_forked_child_encodes_without_waiting_or_warning() -> None:
         "raise SystemExit(os.waitpid(child, 0)[1])\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", [100_000, 2**32 - 1])
+def test_ids_beyond_the_vocabulary_are_refused(number: int) -> None:
+    about = json.loads(TextField.train("word", ["a b"], 13).to_json())
+    vocabulary = about["tokenizer"]["model"]["vocab"]
+    vocabulary["▁a"] = number
+    with pytest.raises(ModelError, match="has ids beyond them"):
+        TextField.from_json(json.dumps(about))

@@ -26,6 +26,18 @@ def fields() -> dict[str, TextField]:
     return {kind: TextField.train(kind, LINES, 300) for kind in KINDS}
 
 
+def test_a_word_has_a_form_after_a_space_and_one_without(fields: dict[str, TextField]) -> None:
+    tokens = {
+        kind: [field.tokens(ids) for ids in field.forms(text)]
+        for kind, field in fields.items()
+        for text in ("sat, on",)
+    }
+    assert tokens.pop("word") == [["▁sat", ",", "▁on"], ["<unk>", ",", "▁on"]]
+    assert all(len(forms) == 1 for forms in tokens.values())
+    assert fields["word"].tokens(fields["word"].forms(",")[0]) == [","]
+    assert fields["word"].forms(" ") == [[]]
+
+
 def shown(field: TextField, raw: str) -> list[tuple[str, list[int]]]:
     """Every token with its words."""
     (words,) = field.words([raw])

@@ -186,8 +186,8 @@ def test_words_that_are_missing_are_marked() -> None:
 
 def test_the_nearest_of_long_references_is_found() -> None:
     """Where every letter is common: by default such letters would not count from 200 characters on."""
-    first, second = "abcd efgh " * 40, "hgfe dcba " * 40
-    assert _likeness(second[:9] + second[10:])(second) > 0.9
+    text = "hgfe dcba " * 40
+    assert _likeness(text[:9] + text[10:])(text) > 0.9
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Predictions and scores of a model with drawn weights: order, batches, empty and overlong sources, unknown words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,13 +17,15 @@ from suguk.trained import TrainedModel
 LINES = ["a b c", "b c d e a", "", "the cat sat on the mat .", "on", "the mat", "a b c", "cat d"]
 
 
-def drawn(kind: Any = "word", recipe: str = "luong2015", **predict: Any) -> TrainedModel:
+def drawn(
+    kind: Any = "word", recipe: str = "luong2015", lines: Sequence[str] = LINES, **predict: Any
+) -> TrainedModel:
     sizes = {"hidden": 8, "embedding": 5, "readout_size": 7, "layers": 2}
     if recipe == "small":
         sizes["encoder_hidden"] = 4
     shown = {"beam": 4, "max_length": 9, **predict}
     settings = config.load(recipe, {"model": sizes, "predict": shown})
-    field = TextField.train(kind, LINES, 40)
+    field = TextField.train(kind, lines, 40)
     model = build(settings.model, field.size, field.size, seed=1)
     torch.manual_seed(3)
     for parameter in model.parameters():

@@ -1,5 +1,6 @@
 """Which engine answers for a run directory, and what training leaves there."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,21 @@ def test_training_leaves_an_export_that_answers(run: Path, monkeypatch: pytest.M
     monkeypatch.setattr(loading, "gpu_in_sight", lambda: True)
     assert isinstance(suguk.load(run), TrainedModel)
     assert isinstance(suguk.load(run, "cpu"), OnnxModel)
+
+
+def test_without_pytorch_the_export_answers_beside_a_gpu(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(loading, "SIGNS", (str(tmp_path),))
+    assert loading.gpu_in_sight()
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
+    assert isinstance(suguk.load(run), OnnxModel)
+
+
+def test_the_ending_of_an_exported_file_may_be_in_capitals(run: Path, tmp_path: Path) -> None:
+    shutil.copy(run / "model.onnx", tmp_path / "M.ONNX")
+    assert isinstance(suguk.load(tmp_path / "M.ONNX"), OnnxModel)
 
 
 def test_what_does_not_go_together(run: Path) -> None:

@@ -41,6 +41,29 @@ def test_lengths_and_repetitions(model: TrainedModel) -> None:
         assert len(set(pairs)) == len(pairs)
 
 
+SPOKEN = ["the cat sat, on the mat .", '"Hello," said the well-known cat', "Hello (the known mat)", "on , the"]
+
+
+@pytest.mark.parametrize("word", [",", "Hello", "known", "the"])
+def test_a_word_is_banned_wherever_it_stands(word: str) -> None:
+    """After a space and without one, and in the place of an unknown word."""
+    model = drawn(beam=1, lines=SPOKEN)
+    options = asked(model, beam=64, n_best=64, sample=True, max_length=20)
+    free = model.predict(SPOKEN, options)
+    assert sum(word in one.output for prediction in free for one in prediction.n_best) > 9
+    held = model.predict(SPOKEN, options, constraints=Constraint(banned=(word,)))
+    assert not any(word in one.output for prediction in held for one in prediction.n_best)
+
+
+@pytest.mark.parametrize("word", [",", "Hello", "known"])
+def test_a_required_word_has_the_form_that_it_mostly_has(word: str) -> None:
+    model = drawn(beam=4, lines=SPOKEN)
+    torch.nn.init.constant_(model.model.head.bias[3:4].detach(), 3.0)
+    prediction = model.predict(["the cat"], asked(model, beam=8), constraints=Constraint(required=(word,)))[0]
+    assert word in prediction.output
+    assert prediction.finished
+
+
 def test_a_prefix_of_many_rows(model: TrainedModel) -> None:
     """Rows that have ended are put aside while the others go on."""
     lines = [*LINES, *(" ".join(LINES[at : at + 3]) for at in range(5))]

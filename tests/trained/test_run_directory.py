@@ -1,6 +1,7 @@
 """The run directory: what is written is what is read, and every kind of damage has its message."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from suguk import config, files, run_directory
 from suguk.errors import ModelError, UserError
@@ -93,6 +94,14 @@ def test_settings_and_weights_of_two_models(run: Path) -> None:
     with pytest.raises(ModelError, match="do not belong to this config") as caught:
         TrainedModel.load(run, "cpu")
     assert caught.value.where == str(run / "model.safetensors")
+
+
+def test_weights_that_are_no_numbers(run: Path) -> None:
+    weights = load_file(run / "model.safetensors")
+    weights["head.bias"][5] = math.nan
+    save_file(weights, run / "model.safetensors")
+    with pytest.raises(ModelError, match=r"no finite numbers \(the first of them in head\.bias\)"):
+        TrainedModel.load(run)
 
 
 def test_weights_of_another_program(run: Path) -> None:

@@ -14,11 +14,11 @@ from torch import Tensor
 import suguk
 from suguk.config import ModelConfig, TrainConfig
 from suguk.data.batch import Dataset, Rows, Sampler
-from suguk.errors import UserError
+from suguk.errors import UserError, is_full
 from suguk.model import Seq2Seq, build
 from suguk.training.batches import PairTooLargeError, gradient, sizes
 from suguk.training.display import SilentDisplay
-from suguk.training.update import Updater, is_full
+from suguk.training.update import Updater
 from tests.training.tiny_task import TINY, records
 
 FULL = (

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from suguk.errors import MissingExtra, UserError
+from suguk.errors import MissingExtra, UserError, is_full
 
 TRACEBACK = "SUGUK_TRACEBACK"
 _EXTRA = (
@@ -77,10 +77,10 @@ def ending(verb: Callable[[], str]) -> Iterator[None]:
         raise _refused(
             UserError(fault.strerror or str(fault), where=fault.filename or "standard output", hint=hint)
         ) from None
-    except MemoryError:
-        hint = "smaller train.batch_tokens or predict.batch_tokens need less"
-        raise _refused(UserError("not enough memory", hint=hint)) from None
     except Exception as fault:
+        if is_full(fault):
+            hint = "smaller train.batch_tokens or predict.batch_tokens need less"
+            raise _refused(UserError("not enough memory", hint=hint)) from None
         if type(fault).__module__.startswith(("typer", "click")):  # wrong usage or an ending chosen already
             raise
         raise _ours(fault) from fault

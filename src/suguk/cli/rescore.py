@@ -72,10 +72,13 @@ def rescore(
                 new = next(scores)
                 own = new.log_prob / options.penalty_of(len(new.token_scores))
                 each["score"] = weight * own + (1 - weight) * each["score"]
+            before = one["n_best"][0]
             # As a search orders them: those that have ended first.
             ranked = sorted(one["n_best"], key=lambda each: (not each.get("finished", True), -each["score"]))
             ranked = ranked[:n_best]
             if jsonl:
+                if ranked[0] is not before:
+                    one.pop("attention", None)  # it is of the hypothesis that was first
                 streams.write_json({**one, **ranked[0], "n_best": ranked})
             else:
                 streams.write_line(ranked[0]["output"])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
+from suguk.asking import TooManyConstraintsError
 from suguk.errors import UserError
 
 # Where str.splitlines, editors and other readers see a line end, and the tab that separates columns.
@@ -107,10 +108,11 @@ class Lines:
         return self
 
     def __exit__(self, *fault: object) -> None:
-        """Closes a file; raises what ended the iteration early, before what a user is told because of that."""
+        """Closes a file; raises what ended the iteration early, unless something before that line was wrong."""
         if not self.standard:
             self._file.close()
-        if self.fault is not None and (fault[0] is None or isinstance(fault[1], UserError)):
+        # Too many constraints are the consequence of sources that ended early.
+        if self.fault is not None and (fault[0] is None or isinstance(fault[1], TooManyConstraintsError)):
             raise self.fault from None
 
 

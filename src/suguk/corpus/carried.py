@@ -39,7 +39,7 @@ class Carried:
                 hint=f"`suguk export {model} FILE.onnx`, then give the file",
             )
         held = path / EXPORTED if path.is_dir() else path
-        if held.suffix == ".onnx" and (held == path or held.exists()):
+        if held.suffix.lower() == ".onnx" and (held == path or held.exists()):
             from suguk.runtime import container
 
             return cls(str(held), {EXPORTED: container.read(held)})

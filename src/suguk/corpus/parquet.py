@@ -38,10 +38,11 @@ class Part(NamedTuple):
     file: Input
     first: int
     rows: int
+    width: int = 5  # of the number in its name, so that names sort as parts do
 
     @property
     def name(self) -> str:
-        return f"part-{self.number:05d}.parquet"
+        return f"part-{self.number:0{self.width}d}.parquet"
 
     def place(self, row: int | None = None) -> str:
         """For messages. row: counted from 0 within the part."""

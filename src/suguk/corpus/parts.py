@@ -50,7 +50,7 @@ class Job:
         """In the order of the files. None spans two files; the last of a file may be short."""
         cut = [(file, first) for file in self.inputs for first in range(0, file.rows, self.rows)]
         return [
-            Part(number, file, first, min(self.rows, file.rows - first))
+            Part(number, file, first, min(self.rows, file.rows - first), max(5, len(str(len(cut) - 1))))
             for number, (file, first) in enumerate(cut)
         ]
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from suguk.config import PredictConfig
 from suguk.corpus.carried import Carried
-from suguk.errors import UserError
+from suguk.errors import UserError, is_full
 from suguk.predictor import Prediction
 
 FIRST_CHUNK, LARGEST_CHUNK = 16, 512  # lines of a task: few at first, for an early answer
@@ -51,6 +51,13 @@ class Told(NamedTuple):
             return cls(fault.message, place or fault.where, fault.hint, "")
         if isinstance(fault, ModuleNotFoundError):
             return cls(str(fault), place, "install suguk with the same extras wherever workers run", "")
+        if is_full(fault):
+            return cls(
+                "not enough memory",
+                place,
+                "fewer processes, or a smaller predict.batch_tokens, need less",
+                "",
+            )
         return cls(f"{type(fault).__name__}: {fault}", place, None, traceback.format_exc())
 
     def error(self) -> Exception:

@@ -70,6 +70,18 @@ class TextField:
             body[(body == PAD) | (body == SOS) | (body == EOS)] = UNK
         return arrays
 
+    def forms(self, raw: str) -> list[list[int]]:
+        """Ids of a text as part of a longer one, without `<eos>`; the likelier form first.
+
+        Of kind word a piece after a space is another one than without it: `not`, and the same in `(not`. Other kinds
+        have one form here.
+        """
+        after_space = self.encode(raw)[:-1].tolist()
+        if self.kind != "word" or not after_space:
+            return [after_space]
+        inside = self.encode(f"({raw.strip()}")[1:-1].tolist()
+        return [after_space, inside] if raw.strip()[0].isalnum() else [inside, after_space]
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text up to the first `<eos>`."""
         kept: list[int] = []
@@ -173,6 +185,9 @@ class TextField:
             raise ModelError(f"damaged tokenizer: {fault}", where=where or None) from None
         if [tokenizer.id_to_token(i) for i in range(len(SPECIALS))] != list(SPECIALS):
             raise ModelError("the vocabulary does not begin with the special tokens", where=where or None)
+        size = tokenizer.get_vocab_size()
+        if max(tokenizer.get_vocab().values()) >= size:
+            raise ModelError(f"a vocabulary of {size} entries has ids beyond them", where=where or None)
         missing = [part for part in _parts(about["kind"]) if getattr(tokenizer, part) is None]
         if missing:
             raise ModelError(f"damaged tokenizer: {', '.join(missing)} missing", where=where or None)

@@ -13,7 +13,11 @@ INITIALIZER = 5  # of onnx.GraphProto
 MOST, LONGEST = 8, 2**40  # dimensions of a constant, and the length of one
 # The key under which onnx.TensorProto.external_data names a file; before it its field and its length, however written.
 KEY = b"location"
-BEFORE = re.compile(rb"(?:\n|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)\Z")
+# Of five bytes the upper bits of the last one do not count.
+_FIFTH = rb"\x80{3}[\x00\x10\x20\x30\x40\x50\x60\x70]"
+BEFORE = re.compile(
+    rb"(?:\n|\x8a(?:\x80*\x00|" + _FIFTH + rb"))(?:\x08|\x88(?:\x80*\x00|" + _FIFTH + rb"))\Z"
+)
 DIMS, TYPE, NAME, RAW, LOCATION = 1, 2, 8, 9, 14  # of onnx.TensorProto
 WIDTHS = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}  # bytes of a value by onnx.TensorProto.DataType
 # How the tables end whose rows are the entries of a vocabulary, in either precision.

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from suguk.data.batch import Dataset, Rows
+from suguk.errors import is_full
 from suguk.training.move import to_device
-from suguk.training.update import Updater, is_full
+from suguk.training.update import Updater
 
 
 class PairTooLargeError(Exception):

@@ -4,7 +4,6 @@ Shapes: B rows, S source length, T target length.
 """
 
 import math
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from suguk.config import TrainConfig
-from suguk.errors import UserError
+from suguk.errors import UserError, is_full
 from suguk.model import Loss, Seq2Seq
 from suguk.model.cells import Cell
 from suguk.model.replay import Replay
@@ -105,16 +104,6 @@ class Updater:
 
     def _autocast(self) -> AbstractContextManager[object]:
         return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
-
-
-# What PyTorch's allocator says, and oneDNN of code or a buffer for which there was no room; of what it cannot compute
-# it says "could not create a primitive descriptor for …".
-FULL = re.compile(r"can't allocate memory|could not create a (primitive|memory( object)?)$")
-
-
-def is_full(fault: BaseException) -> bool:
-    """Whether a fault is that of a full memory, of a GPU or of this machine."""
-    return isinstance(fault, torch.OutOfMemoryError | MemoryError) or bool(FULL.search(str(fault)))
 
 
 @contextmanager

@@ -13,12 +13,11 @@ from suguk.config import Config, PredictConfig
 from suguk.copying import copied
 from suguk.data.batch import Dataset, Rows, Sampler
 from suguk.data.read import Pairs, references
-from suguk.errors import UserError
+from suguk.errors import UserError, is_full
 from suguk.evaluation import metrics
 from suguk.fields import TextField
 from suguk.trained import TrainedModel
 from suguk.training.move import to_device
-from suguk.training.update import is_full
 
 TIMED = 64  # sources decoded to guess what the first validation will take
 
