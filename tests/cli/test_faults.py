@@ -79,7 +79,9 @@ def test_interrupted(end: End) -> None:
     [
         MemoryError(),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."),
-        RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Failed to allocate memory for requested buffer of size 64"),
+        RuntimeError(
+            "[ONNXRuntimeError] : 1 : FAIL : Failed to allocate memory for requested buffer of size 64"
+        ),
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."),
     ],
 )

@@ -41,7 +41,12 @@ def test_lengths_and_repetitions(model: TrainedModel) -> None:
         assert len(set(pairs)) == len(pairs)
 
 
-SPOKEN = ["the cat sat, on the mat .", '"Hello," said the well-known cat', "Hello (the known mat)", "on , the"]
+SPOKEN = [
+    "the cat sat, on the mat .",
+    '"Hello," said the well-known cat',
+    "Hello (the known mat)",
+    "on , the",
+]
 
 
 @pytest.mark.parametrize("word", [",", "Hello", "known", "the"])

@@ -94,7 +94,9 @@ def walk(content: bytes | memoryview) -> Iterator[tuple[int, int, int, int]]:
     at = 0
     while at < len(content):
         tag, at = varint(content, at)
-        if tag >= 2**32:  # of which ONNX Runtime's parser would keep 32 bits, and find another field than we do
+        if (
+            tag >= 2**32
+        ):  # of which ONNX Runtime's parser would keep 32 bits, and find another field than we do
             raise CutError
         number, wire = tag >> 3, tag & 7
         begin = at
