@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suguk.config import PredictConfig
-from suguk.errors import UserError
+from suguk.errors import TooManyConstraintsError, UserError
 from suguk.fields import UNK, TextField
 from suguk.incoming import check_characters
 from suguk.predictor import Constraint
@@ -181,10 +181,6 @@ def too_few_constraints(found: int) -> UserError:
         where=f"source {found + 1:,}",
         hint="an empty line in a file of constraints asks for nothing",
     )
-
-
-class TooManyConstraintsError(UserError):
-    """More constraints than sources."""
 
 
 def too_many_constraints(sources: int) -> TooManyConstraintsError:

@@ -92,6 +92,10 @@ class MissingExtra(UserError):  # noqa: N818 - not every ending is an error of t
         )
 
 
+class TooManyConstraintsError(UserError):
+    """More constraints than sources."""
+
+
 def is_full(fault: BaseException) -> bool:
     """Whether a fault is that of a full memory, of a GPU or of this machine, whichever library tells it."""
     # By name: PyTorch need not be there.

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
-from suguk.asking import TooManyConstraintsError
-from suguk.errors import UserError
+from suguk.errors import TooManyConstraintsError, UserError
 
 # Where str.splitlines, editors and other readers see a line end, and the tab that separates columns.
 _BREAKS = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")
