@@ -154,24 +154,21 @@ def tokens(constraint: Constraint | None, target: TextField) -> Tokens:
     words = [*constraint.required, *constraint.banned]
     for text in (constraint.prefix, *words):
         check_characters(text, f"constraint {text!a}")
-    prefix = target.encode(constraint.prefix)[:-1].tolist()
-    forms = [target.forms(text) for text in words]
-    for text, several in zip(words, forms, strict=True):
+    forms = {text: target.forms(text) for text in words}
+    for text, several in forms.items():
         if not several[0]:
             raise UserError("it is empty", where=f"constraint {text!r}", hint="leave it out")
-    known = [[row for row in several if UNK not in row] for several in forms]
-    for text, several in zip(
-        [constraint.prefix, *words], [[prefix] if UNK not in prefix else [], *known], strict=True
-    ):
+    prefix = target.encode(constraint.prefix)[:-1].tolist()
+    known = {text: [row for row in several if UNK not in row] for text, several in forms.items()}
+    for text, several in ((constraint.prefix, [prefix] * (UNK not in prefix)), *known.items()):
         if not several:
             raise UserError(
                 "it can be neither asked for nor banned: not all of it is in the target's vocabulary",
                 where=f"constraint {text!r}",
                 hint="leave it out, or use words of the training data",
             )
-    count = len(constraint.required)
-    banned = [row for several in known[count:] for row in several]
-    return Tokens(prefix, [several[0] for several in known[:count]], banned)
+    banned = [row for text in constraint.banned for row in known[text]]
+    return Tokens(prefix, [known[text][0] for text in constraint.required], banned)
 
 
 def too_few_constraints(found: int) -> UserError:

@@ -302,6 +302,11 @@ class TestRecipes:
     def test_a_recipe_can_be_made_small(self, name: str) -> None:
         assert config.load(name, {"model": {"hidden": 256, "embedding": 256}}).model.hidden == 256
 
+    def test_a_byte_order_mark_before_a_recipe(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.toml"
+        path.write_text("[model]\nhidden = 7\n", encoding="utf-8-sig")
+        assert config.load(str(path)).model.hidden == 7
+
     def test_a_file_of_the_users(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.toml"
         path.write_text("[model]\nhidden = 7\n", encoding="utf-8")

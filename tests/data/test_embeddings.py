@@ -43,6 +43,13 @@ def test_packed_with_spaces_at_the_ends_of_lines(tmp_path: Path, field: TextFiel
     assert table(str(path), field) == WANTED
 
 
+@pytest.mark.parametrize("head", ["", "3 3\n"], ids=["GloVe", "word2vec"])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path, field: TextField, head: str) -> None:
+    path = tmp_path / "a.vec"
+    path.write_text(head + "\n".join(LINES), encoding="utf-8-sig")
+    assert table(str(path), field) == WANTED
+
+
 def test_an_entry_as_it_stands_goes_before_the_word(tmp_path: Path, field: TextField) -> None:
     for lines in (("the 1 2 3", "▁the 4 5 6"), ("▁the 4 5 6", "the 1 2 3")):
         assert table(write(tmp_path / "a.vec", *lines), field) == {"▁the": [4, 5, 6]}

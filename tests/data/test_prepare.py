@@ -141,6 +141,12 @@ class TestBadPairs:
         made = prepare(config(path, data={"max_length": 3001}))
         assert len(made.train) + len(made.valid) == 54
 
+    def test_what_is_too_long_to_be_decoded_is_not_validated_on(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "t.tsv", [*ROWS, ("x" * 20_001, "long")])
+        with pytest.raises(DataError, match=r"t\.tsv:\d+.* at most 20,000 are taken") as caught:
+            prepare(config(path, data={"max_length": 30_000}))
+        assert "data.max_length" not in str(caught.value.hint)
+
     def test_no_data(self) -> None:
         with pytest.raises(ConfigError, match="no training data"):
             prepare(config())

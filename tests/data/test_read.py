@@ -195,6 +195,16 @@ class TestColumnsOfOtherData:
         assert pairs_of(read([path], like=("es", "en"))) == [("Ve.", "Go.")]
         assert pairs_of(read([path], like=("es", "en"), source="en", target="es")) == [("Go.", "Ve.")]
 
+    @pytest.mark.parametrize("ending", ["tsv", "csv"])
+    def test_their_names_make_a_header(self, write: Write, ending: str) -> None:
+        """However unusual, where both are there; one alone may be data."""
+        rows = [("formal", "informal"), ("Guten Tag", "Moin"), ("Auf Wiedersehen", "Tschüs")]
+        between = "," if ending == "csv" else "\t"
+        path = write(f"t.{ending}", "".join(between.join(row) + "\n" for row in rows))
+        pairs = read([path], like=("informal", "formal"))
+        assert pairs_of(pairs) == [("Moin", "Guten Tag"), ("Tschüs", "Auf Wiedersehen")]
+        assert len(read([path], like=("informal", "fluent"))) == 3
+
     def test_without_their_names_the_first_two(self, write: Write) -> None:
         path = write("t.tsv", "en\tpt\nGo.\tVai.\n")
         pairs = read([path], like=("es", "en"))
@@ -204,7 +214,37 @@ class TestColumnsOfOtherData:
         assert not any("warning" in note for note in other.notes)
 
 
+class TestNamesThatOccurTwice:
+    def test_one_of_them_is_not_chosen(self, write: Write) -> None:
+        path = write("t.tsv", "es\ten\tes\nVe.\tGo.\tVete.\n")
+        assert "several columns are named 'es'" in str(refused(path, source="es", target="en"))
+        pairs = read([path], source="3", target="2", header=True)
+        assert pairs_of(pairs) == [("Vete.", "Go.")]
+        assert pairs.sides == ("", "")
+
+    def test_a_column_is_a_number_of_usual_digits(self, write: Write) -> None:
+        assert "there is no column '²'" in str(refused(write("t.tsv", "a\tb\n"), source="²"))
+
+
 class TestBadRows:
+    @pytest.mark.parametrize("header", [None, True])
+    def test_a_blank_row_before_the_header(self, write: Write, header: bool | None) -> None:
+        path = write("t.tsv", "\t\nsource\ttarget\nhola\thello\n")
+        pairs = read([path], header=header)
+        assert pairs_of(pairs) == [("", ""), ("hola", "hello")]
+        assert list(pairs.lines) == [1, 3]
+
+    def test_a_key_that_comes_twice(self, write: Write) -> None:
+        path = write("t.jsonl", '{"a": "y", "b": "x"}\n{"a": "lost", "a": "kept", "b": "x"}\n')
+        pairs = read([path], skip_bad=True)
+        assert told(pairs) == [(2, "invalid JSON")]
+        assert "the key 'a' comes twice" in pairs.problems[0].message
+
+    @pytest.mark.parametrize("ending", ["tsv", "tab", "csv"])
+    def test_two_tables_are_not_parallel_text(self, write: Write, ending: str) -> None:
+        both = [write(f"{name}.{ending}", "a\tb\n") for name in "tv"]
+        assert "is a table, expected one of two parallel text files" in str(refused(*both))
+
     def test_parquet_that_is_not_utf_8(self, tmp_path: Path) -> None:
         raw = pa.array([b"uno", b"m\xe9tro", b"tres"]).view(pa.string())
         path = parquet(tmp_path / "t.parquet", a=raw, b=["one", "two", "three"])

@@ -125,6 +125,8 @@ def test_an_out_that_is_in_use(data: Path, tmp_path: Path) -> None:
             train(data, out)
     with pytest.raises(UserError, match="nothing can be written here"):
         train(data, tmp_path / "file" / "below")
+    with pytest.raises(UserError, match="the name is not UTF-8"):
+        train(data, Path(os.fsdecode(os.fsencode(tmp_path) + b"/o\xff")))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable to root")

@@ -115,7 +115,7 @@ def recipe(name: str) -> str:
     """TOML text of a bundled recipe, or of a `.toml` file of the user's; ConfigError if there is none."""
     if name.endswith(".toml"):
         try:
-            return Path(name).read_text(encoding="utf-8")
+            return Path(name).read_text(encoding="utf-8-sig")  # editors of Windows write a byte order mark
         except (OSError, UnicodeDecodeError) as fault:
             raise ConfigError(f"cannot read the recipe: {fault}", where=name) from None
     if name not in recipes():

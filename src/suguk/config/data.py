@@ -27,7 +27,9 @@ class DataConfig(Section):
         0.02, gt=0, lt=1, description="share of sources split off for validation (at most 2,000 sources)"
     )
     max_length: int = Field(
-        3000, ge=1, description="longest side of a training pair, in characters; longer lines are problems"
+        3000,
+        ge=1,
+        description="longest side of a training pair, in characters, at most 20,000; longer lines are problems",
     )
     skip_bad: bool = Field(False, description="drop bad pairs, count them and list them in a file")
     lowercase: bool = Field(False, description="lowercase both sides (also of what is predicted from)")

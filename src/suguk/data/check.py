@@ -17,6 +17,7 @@ from suguk.data.size import memory, parameters
 from suguk.data.split import as_read, split
 from suguk.data.vocabulary import Vocabulary, recipe_for, vocabulary
 from suguk.errors import ConfigError, Problem, UserError
+from suguk.predictor import LONGEST_TEXT
 
 SHOWN = 20  # problems that the text names one by one
 PERCENT_LONG = 0.95
@@ -122,6 +123,7 @@ def judged(pairs: Pairs, max_length: int, *, duplicates: bool = True) -> tuple[l
 
     duplicates: whether each is a problem; if not they are only counted, as `repeated` of the pairs.
     """
+    max_length = min(max_length, LONGEST_TEXT)  # what is validated on is decoded, and longer texts are not
     problems, good = list(pairs.problems), bytearray(b"\1") * len(pairs)
     hashes = array("q")
     for index, pair in enumerate(zip(pairs.sources, pairs.targets, strict=True)):

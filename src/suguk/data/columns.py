@@ -21,7 +21,7 @@ CODES = """
     lat nld nor pol por ron rus spa swe tha tur ukr vie zho chi
 """
 NAMES = frozenset(WORDS.split()) | frozenset(CODES.split())
-NUMBER = re.compile(r"[\d\s.,:/+\-]*\d[\d\s.,:/+\-]*")
+NUMERIC = re.compile(r"[\d\s.,:/+\-]+")
 LOOK = 1000  # rows that are looked at
 
 
@@ -38,13 +38,13 @@ class Columns(NamedTuple):
 
 
 def recognise(
-    rows: Sequence[Sequence[str]], header: bool | None, wanted: tuple[str, str] = ("", "")
+    rows: Sequence[Sequence[str]], header: bool | None, wanted: Sequence[frozenset[str]] = ()
 ) -> Columns:
     """The columns of a table whose first rows these are. header: None decides from the rows.
 
-    The first row names the columns if `wanted` names one of its cells; if each cell is a usual column name or language
-    code, all differ and they are not just values of their columns; or if there is no digit in it above a column of
-    nothing but numbers. `hola\\thello`, `Go.\\tVe.` and `B\\tAW1` are data.
+    The first row names the columns if all names of one of `wanted` stand in it; if each cell is a usual column name or
+    language code, all differ and they are not just values of their columns; or if there is no digit in it above a
+    column of nothing but numbers. `hola\\thello`, `Go.\\tVe.` and `B\\tAW1` are data.
     """
     first = tuple(cell.strip() for cell in rows[0])
     shown = " | ".join(first)
@@ -56,8 +56,10 @@ def recognise(
     return Columns((), len(first), "no header row recognised (--header if the first row names the columns)")
 
 
-def _is_header(first: tuple[str, ...], rest: Sequence[Sequence[str]], wanted: tuple[str, str]) -> bool:
-    if any(name in first for name in wanted if name and not name.isdigit()):
+def _is_header(
+    first: tuple[str, ...], rest: Sequence[Sequence[str]], wanted: Sequence[frozenset[str]]
+) -> bool:
+    if any(names.issubset(first) for names in wanted):
         return True
     if len(set(first)) < max(2, len(first)):
         return False
@@ -65,7 +67,16 @@ def _is_header(first: tuple[str, ...], rest: Sequence[Sequence[str]], wanted: tu
     if all(_usual(cell) for cell in first):
         return not all(cell in column for cell, column in zip(first, columns, strict=True))
     wordy = not any(character.isdigit() for cell in first for character in cell)
-    return wordy and any(len(column) > 2 and all(map(NUMBER.fullmatch, column)) for column in columns)
+    return wordy and any(len(column) > 2 and all(map(_is_number, column)) for column in columns)
+
+
+def _is_number(cell: str) -> bool:
+    return bool(NUMERIC.fullmatch(cell)) and any(map(str.isdigit, cell))
+
+
+def is_place(name: str) -> bool:
+    """Whether a column is given by its number."""
+    return name.isascii() and name.isdecimal()
 
 
 def _usual(cell: str) -> bool:
@@ -92,9 +103,15 @@ def pick(columns: Columns, wanted: tuple[str, str], where: str) -> tuple[int, in
 def _index(columns: Columns, name: str, default: int, where: str) -> int:
     if not name:
         return default
+    if columns.names.count(name) > 1:
+        raise DataError(
+            f"several columns are named {name!r}",
+            where=where,
+            hint="give its number, counted from 1",
+        )
     if name in columns.names:
         return columns.names.index(name)
-    if name.isdigit():
+    if is_place(name):
         if 1 <= int(name) <= columns.width:
             return int(name) - 1
         raise DataError(f"there is no column {name}: columns are 1 to {columns.width}", where=where)

@@ -7,6 +7,7 @@ line by line: only the vectors that are wanted are held.
 
 import gzip
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -113,7 +114,8 @@ def _lines(path: str) -> Iterator[bytes]:
     readable(path)
     try:
         with gzip.open(path) if path.endswith(".gz") else Path(path).open("rb") as file:
-            for line in cast(BinaryIO, file):
+            for number, line in enumerate(cast(BinaryIO, file)):
+                line = line if number else line.removeprefix(BOM_UTF8)
                 if b"\0" in line or line.startswith(GZIP):
                     hint = "vectors are read as text: save them so, or unpack the file"
                     raise DataError("is binary, expected text", where=path, hint=hint)

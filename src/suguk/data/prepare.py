@@ -15,6 +15,7 @@ from suguk.data.texts import Texts
 from suguk.data.vocabulary import vocabulary
 from suguk.errors import ConfigError, DataError, Problem
 from suguk.fields import TextField
+from suguk.predictor import LONGEST_TEXT
 
 
 class Prepared(NamedTuple):
@@ -142,7 +143,8 @@ def _joined(corpora: list[Pairs], weights: Sequence[float]) -> tuple[Pairs, list
 
 def _longer(problems: list[Problem], most: int) -> str:
     overlong = any(problem.kind.startswith("overlong") for problem in problems)
-    return f"; for longer lines --set data.max_length=N (now {most:,})" if overlong else ""
+    hint = f"; for longer lines --set data.max_length=N (now {most:,})"
+    return hint if overlong and most < LONGEST_TEXT else ""
 
 
 def beside(data: DataConfig, paths: Sequence[str]) -> dict[str, Any]:

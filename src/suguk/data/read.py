@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from suguk.data.columns import pick
+from suguk.data.columns import is_place, pick
 from suguk.data.lines import KINDS, ONE_PAIR, read_lines, readable, unpacked
 from suguk.data.tables import READERS, Reader, comma_separated, tsv
 from suguk.data.texts import Texts
@@ -119,7 +119,9 @@ def references(pairs: Pairs) -> tuple[list[str], list[list[str]]]:
 
 def _read_table(pairs: Pairs, source: str, target: str, header: bool | None, like: tuple[str, str]) -> None:
     name = pairs.paths[0]
-    table = _reader(name)(name, pairs.problems, header, (source, target))
+    given = [frozenset([column]) for column in (source, target) if column and not is_place(column)]
+    remembered = [frozenset(like)] if not (source or target) and all(like) else []
+    table = _reader(name)(name, pairs.problems, header, given or remembered)
     if not table.columns.width and pairs.problems:
         raise refusal(pairs.problems)
     names = set(table.columns.names)
@@ -130,7 +132,9 @@ def _read_table(pairs: Pairs, source: str, target: str, header: bool | None, lik
     if table.columns.width > 2 or at != (0, 1):
         called = [table.columns.called(index) for index in at]
         pairs.notes.append(f"{name}: source is column {called[0]}, target is column {called[1]}")
-    if table.columns.names:
+    if table.columns.names and all(
+        table.columns.names.count(table.columns.names[index]) == 1 for index in at
+    ):
         pairs.sides = table.columns.names[at[0]], table.columns.names[at[1]]
         if not (source or target) and all(like) and names.intersection(like):
             pairs.notes.append(
@@ -160,7 +164,7 @@ def _reader(name: str) -> Reader:
 
 def _read_parallel(pairs: Pairs, source: str, target: str) -> None:
     for name in pairs.paths:
-        if Path(unpacked(name)).suffix.lower() in (".csv", ".jsonl", ".ndjson", ".parquet"):
+        if Path(unpacked(name)).suffix.lower() in READERS.keys() - {".txt"}:
             hint = "a second table is given with --valid, or its rows are appended to the first"
             raise DataError("is a table, expected one of two parallel text files", where=name, hint=hint)
     if source or target:

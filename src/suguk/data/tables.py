@@ -12,7 +12,7 @@ from suguk.data.lines import Lines, read_lines, readable
 from suguk.errors import DataError, Problem
 
 Row = tuple[int, str, str]  # line from 1, source, target
-Wanted = tuple[str, str]
+Wanted = Sequence[frozenset[str]]  # names: a first row that has all of one of these names the columns
 
 
 class Table(NamedTuple):
@@ -43,7 +43,7 @@ def tsv(name: str, problems: list[Problem], header: bool | None, wanted: Wanted)
                 problems.append(
                     _uneven(name, index + 1, columns.width, 0 if not text.strip() else len(cells))
                 )
-            elif named:
+            elif named and text.strip():  # a blank row before it is a bad pair
                 named = False
             else:
                 yield index + 1, cells[source], cells[target]
@@ -172,7 +172,9 @@ def _objects(
         if index in bad:
             continue
         try:
-            value = json.loads(text, parse_float=str, parse_int=str, parse_constant=_no_number)
+            value = json.loads(
+                text, parse_float=str, parse_int=str, parse_constant=_no_number, object_pairs_hook=_once
+            )
         except (ValueError, RecursionError) as fault:
             reason = fault.msg if isinstance(fault, json.JSONDecodeError) else str(fault) or "too deep"
             reason = "too deep" if isinstance(fault, RecursionError) else reason
@@ -184,6 +186,15 @@ def _objects(
             problems.append(
                 Problem(name, index + 1, f"expected an object, found {_short(value)}", "invalid JSON")
             )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!a} comes twice in an object")
+    return found
 
 
 def _no_number(name: str) -> object:

@@ -27,6 +27,7 @@ from suguk.data.vocabulary import recipe_for
 from suguk.errors import ConfigError, ModelError, UserError
 from suguk.explain.curves import learning_curves
 from suguk.fields import TextField
+from suguk.incoming import is_text
 from suguk.model import build
 from suguk.predictor import EXPORTED
 from suguk.run_directory import read_metrics, read_static, read_weights, write_static
@@ -333,6 +334,8 @@ def _prepared(recipe: str | None, given: dict[str, Any]) -> tuple[Prepared, list
 
 def _free(folder: Path) -> None:
     """UserError now, not after minutes of preparation, where the run directory cannot be made."""
+    if not is_text(str(folder)):
+        raise UserError("the name is not UTF-8", where=ascii(str(folder)), hint="name another --out")
     if (folder / "model.json").exists():
         raise UserError(
             "holds a run already",
