@@ -455,7 +455,7 @@ def test_rows_are_parsed_as_they_are_asked_for(write: Write, ending: str) -> Non
     lines = ['{"a": "x", "b": "y"}'] * 1000 if ending == ".jsonl" else ["x,y"] * 1000
     file = write(f"data{ending}", "\n".join([*lines, '"']) + "\n")
     problems: list[Problem] = []
-    rows = READERS[ending](str(file), problems, False, ("", "")).rows(0, 1)
+    rows = READERS[ending](str(file), problems, False, ()).rows(0, 1)
     assert next(rows) == (1, "x", "y")
     assert not problems
     assert len(list(rows)) == 999
