@@ -22,6 +22,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -241,7 +242,7 @@ def _read(files: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def machine() -> str:
-    """Processor and cores, in a few words."""
+    """Processor and cores, and the GPU that PyTorch would take, in a few words."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -249,7 +250,12 @@ def machine() -> str:
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    return f"{model}, {os.cpu_count()} cores"
+    named = f"{model}, {os.cpu_count()} cores"
+    if shutil.which("nvidia-smi"):
+        options = ["--query-gpu=name", "--format=csv,noheader"]
+        found = subprocess.run(["nvidia-smi", *options], capture_output=True, text=True, check=False).stdout
+        named = ", ".join([named, *found.splitlines()[:1]])
+    return named
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ class Encoder(nn.Module):
     def forward(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """source [B, S] → memory [B, S, H] and the last states of both directions side by side."""
         embedded = self.dropout(self.embedding(source))
-        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
         outputs, (hidden, cell) = self.lstm(packed)
         memory, _ = pad_packed_sequence(outputs, batch_first=True)
 

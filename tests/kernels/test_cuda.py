@@ -93,6 +93,7 @@ def test_a_recorded_loop_in_bfloat16() -> None:
     assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_an_update_does_not_wait_for_the_gpu() -> None:
     model = tiny(cell="lstm", attention="general", attend="after", input_feeding=True, readout="tanh").float()
     updater = Updater(model.to(GPU).train(), TrainConfig(), GPU)

@@ -108,7 +108,7 @@ def test_dropout_is_for_training_only(recipe: str) -> None:
     sizes = {"hidden": 8, "encoder_hidden": 4, "embedding": 5, "readout_size": 7}
     if not config.load(recipe).model.bidirectional:
         sizes["encoder_hidden"] = 8
-    settings = config.load(recipe, {"model": sizes}).model
+    settings = config.load(recipe, {"model": sizes | {"word_dropout": 0.0}}).model
     losses = {}
     for dropout in (0.0, 0.5):
         settings = settings.model_copy(update={"dropout": dropout})

@@ -15,11 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 import suguk
+from suguk.errors import UserError
 from suguk.training.processes import Team
 from tests.training.tiny_task import TINY, records, write_pairs
 
 HERE = Path(__file__).parents[2]
-GIVEN = TINY | {"train.batch_tokens": 100}
+GIVEN = TINY | {"train.batch_tokens": 100, "train.device": "cpu"}  # a GPU is for one process
 PLAIN = GIVEN | {"model.dropout": 0.0, "train.precision": "fp32", "train.optimizer": "sgd", "train.lr": 0.5}
 START = """
 import json, os, sys
@@ -203,6 +204,20 @@ def test_torchrun_and_the_command_line(machines: int, data: Path, tmp_path: Path
     assert len(printed) == 1
     assert json.loads(printed[0])["validations"] == 1
     assert sum(told.count("trained 8 updates") for _, told in texts) == 1
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    team = Team()
+    team.world, team.rank, team.local = 6, 4, 1
+    assert (team.device("cuda"), team.device("cpu"), team.device("cuda:0")) == ("cuda:1", "cpu", "cuda:0")
+    assert chosen == [1]
+    team.local = 2
+    with pytest.raises(UserError, match="process 4: no GPU of its own: this machine has 2") as fault:
+        team.device("cuda")
+    assert "--nproc-per-node=2, or --set train.device=cpu" in str(fault.value)
 
 
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,9 @@ from torch.nn import functional as F
 CHUNK = 2**21  # logits at a time in float32: 8 MB
 GROUP = 2**21  # gradients of logits at a time: 8 MB in float32
 NARROW = 2**23  # and 16 MB in bfloat16, where a sum over groups takes passes of its own
+AT_ONCE = (
+    2**25
+)  # of both on a GPU, which has no cache to stay in and is launched a kernel at a time: 128 MB in float32
 ROUND = 64  # tokens at a time, zeros at the end: oneDNN makes and keeps code for every new number of them
 
 
@@ -59,7 +62,7 @@ class _CrossEntropy(torch.autograd.Function):
         d_weight: Tensor | None = None
         d_bias, total, nll = (readout.new_zeros(shape, dtype=wide) for shape in (bias.shape, (), ()))
         d_mixture = [torch.empty_like(part) for part in mixture]
-        sizes = GROUP if dtype == wide else NARROW, CHUNK
+        sizes = (AT_ONCE, AT_ONCE) if x.is_cuda else (GROUP if dtype == wide else NARROW, CHUNK)
         group, chunk = (max(size // len(weight) // ROUND, 1) * ROUND for size in sizes)
         d = x.new_empty(min(group, count) if train else 0, len(weight))
         for begin in range(0, count, group):

@@ -229,7 +229,15 @@ def cell(
             parts.append(F.linear(inputs, weights.ih, weights.bias_ih if given is None else None))
         return reference.step(kind, sum(parts[1:], parts[0]), state, weights)
     if kind in ("lstm", "rnn"):
-        gates = _gates(steps, given, inputs, state[0], weights)
+        product = _gates(steps, given is None, inputs, state[0], weights)
+        if kind == "lstm" and product.is_cuda:
+            more = (
+                steps.held("nothing", weights.hh, lambda: torch.zeros_like(product))
+                if given is None
+                else given
+            )
+            return lstm.fused(product, more, wide(state[1]))
+        gates = product if given is None else product + given
         return (torch.tanh(gates),) if kind == "rnn" else lstm.step(gates, wide(state[1]))
     return (_gru(steps, kind, given, inputs, wide(state[0]), weights),)
 
@@ -239,19 +247,17 @@ def wide(state: Tensor) -> Tensor:
     return state if state.dtype == torch.float64 else state.float()
 
 
-def _gates(steps: Steps, given: Tensor | None, inputs: Tensor | None, h: Tensor, weights: Weights) -> Tensor:
-    """W x + U h + b with one product, [W U] [x; h]."""
+def _gates(steps: Steps, whole: bool, inputs: Tensor | None, h: Tensor, weights: Weights) -> Tensor:
+    """W x + U h + b with one product, [W U] [x; h]; whole: with b_ih, which is else in what is given."""
 
     def merged() -> tuple[Tensor, Tensor]:
-        bias = weights.bias_hh if given is not None else weights.bias_ih + weights.bias_hh
+        bias = weights.bias_ih + weights.bias_hh if whole else weights.bias_hh
         narrow = steps.dtype or weights.hh.dtype  # before they are put together: half the bytes to move
         matrices = [weights.hh] if inputs is None else [weights.ih, weights.hh]
         return torch.cat([matrix.to(narrow) for matrix in matrices], dim=1), bias
 
-    product = steps.shared("gates", weights.hh, merged)(
-        h if inputs is None else torch.cat([inputs.to(h.dtype), h], dim=-1)
-    )
-    return product if given is None else product + given
+    both = h if inputs is None else torch.cat([inputs.to(h.dtype), h], dim=-1)
+    return steps.shared("gates", weights.hh, merged)(both)
 
 
 def _gru(
@@ -266,8 +272,18 @@ def _gru(
     projected = sum(parts[1:], parts[0]).to(h.dtype)
     if kind == "gru":
         recurrent = steps.shared("recurrent", hh, lambda: (hh, bias_hh))(h)
-        return reference.gru(projected, recurrent.to(h.dtype), h)
+        algebra = _fused_gru if h.is_cuda else reference.gru
+        return algebra(projected, recurrent.to(h.dtype), h)
     gates = steps.shared("reset and update", hh, lambda: (hh[: 2 * hidden], bias_hh[: 2 * hidden]))(h)
     r, z = reference.gru_gates(projected, gates.to(h.dtype))
     candidate = steps.shared("candidate", hh, lambda: (hh[2 * hidden :], bias_hh[2 * hidden :]))(r * h)
     return reference.gru_reset_before(projected, candidate.to(h.dtype), z, h)
+
+
+def _fused_gru(projected: Tensor, recurrent: Tensor, h: Tensor) -> Tensor:
+    """`reference.gru` on a GPU in one kernel."""
+    flat = [part.flatten(0, -2) for part in (projected, recurrent, h)]
+    with torch.autocast("cuda", enabled=False):
+        new, _ = torch.ops.aten._thnn_fused_gru_cell(*flat)
+    found: Tensor = new.view(h.shape)
+    return found

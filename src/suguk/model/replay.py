@@ -7,14 +7,17 @@ in it: forward and backward are one launch each. A recording belongs to its size
 that come again; what is padded is cut off, and has no gradient.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from suguk.model.memory import Memory
 
@@ -47,9 +50,7 @@ class Replay:
         self.recorded: dict[Any, Recorded | None] = {}  # None: cannot be recorded
         self.most, self.pool = MOST, cast(Any, None)
         self.names, self.parameters = zip(*decoder.named_parameters(), strict=True)
-        # A recording writes gradients into the same place every time; what is accumulated has to be elsewhere.
-        trained = [parameter for parameter in self.parameters if parameter.requires_grad]
-        self.hooks = [parameter.register_hook(torch.clone) for parameter in trained]
+        self.hooks: list[RemovableHandle] = []
 
     def __call__(self, words: Tensor, memory: Memory) -> tuple[Tensor, ...]:
         """As `Decoder.loop`."""
@@ -86,10 +87,9 @@ class Replay:
             self.pool = (
                 torch.cuda.graph_pool_handle()
             )  # one for all: recordings are never replayed side by side
+        kind = samples[0].device.type
         try:
-            with torch.autocast(
-                samples[0].device.type, dtype, enabled=dtype is not None, cache_enabled=False
-            ):
+            with _quiet(), torch.autocast(kind, dtype, enabled=dtype is not None, cache_enabled=False):
                 run: Recorded = self.record(
                     self._loop(layers), (*samples, *own), allow_unused_input=True, pool=self.pool
                 )
@@ -97,6 +97,10 @@ class Replay:
             if isinstance(fault, torch.OutOfMemoryError):
                 self.most = len(self.recorded)  # those there are stay
             return None
+        if not self.hooks:
+            # A recording writes gradients into the same place every time; what is accumulated has to be elsewhere.
+            trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+            self.hooks = [parameter.register_hook(torch.clone) for parameter in trained]
         return run
 
     def _loop(self, layers: tuple[int, ...]) -> Recorded:
@@ -118,6 +122,14 @@ class Replay:
             return found
 
         return loop
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without PyTorch's warning that its own warm-up, on a stream of its own, may be slow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
+        yield
 
 
 class _Loop(nn.Module):

@@ -60,9 +60,16 @@ class Team:
             self.began = False
 
     def device(self, name: str) -> str:
-        """Of several GPUs of a machine the one of this process."""
+        """Of several GPUs of a machine the one of this process. UserError where there is none for it."""
         if self.world == 1 or name != "cuda":
             return name
+        found = torch.cuda.device_count()
+        if self.local >= found:
+            raise UserError(
+                f"process {self.rank}: no GPU of its own: this machine has {found}, and each process takes one",
+                where="train.device",
+                hint=f"torchrun --nproc-per-node={found}, or --set train.device=cpu",
+            )
         torch.cuda.set_device(self.local)
         return f"cuda:{self.local}"
 
