@@ -294,7 +294,7 @@ class TestRecipes:
         recorded = [line.removeprefix("# - ") for line in head.splitlines() if line.startswith("# - ")]
         assert recorded
         for one in recorded:
-            assert re.search(r": .*\d[^;,]*[;,] \d+ minutes", one), one
+            assert re.search(r": .*\d[^;,]*[;,] [\d.]+ minutes", one), one
             given = re.search(r" \[(\S.*?)\](?=[,:])", one)
             config.load(name, config.assignments(re.split(r" (?=[a-z]+\.)", given[1]) if given else []))
 
