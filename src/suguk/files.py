@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,9 +45,20 @@ def alone(folder: Path) -> Iterator[None]:
 def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:
     """Replace `path`. UserError where the disk is full or the place unwritable; the earlier content stays then.
 
-    content: or what writes it into the file that it is given the path of; raises OSError.
+    A symbolic link stays one, and what it names is replaced. What is no file of a disk, as a pipe or /dev/null, is
+    written to. content: or what writes it into the file that it is given the path of; raises OSError.
     """
     path = Path(path)
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            _into(path, content)
+        else:
+            _replace(path.resolve() if path.is_symlink() else path, content)
+    except OSError as fault:
+        raise _refused(path, fault) from None
+
+
+def _replace(path: Path, content: bytes | Callable[[Path], object]) -> None:
     temporary = _beside(path)
     try:
         if isinstance(content, bytes):
@@ -56,10 +68,19 @@ def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:
             _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except OSError as fault:
-        raise _refused(path, fault) from None
     finally:
         _forget(temporary)
+
+
+def _into(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as folder, path.open("wb") as there:
+        if isinstance(content, bytes):
+            there.write(content)
+            return
+        held = Path(folder) / path.name
+        content(held)
+        with held.open("rb") as whole:
+            shutil.copyfileobj(whole, there)
 
 
 def free(path: str | Path, ending: str = "") -> None:
@@ -81,16 +102,19 @@ def write_folder(
 ) -> None:
     """A new folder with these files. UserError if it exists and is not empty, or cannot be written.
 
-    contents: of each file, or what writes it, see `write`; one after the other.
+    contents: of each file, or what writes it, see `write`; one after the other. Where the folder is there already and
+    cannot be replaced, the files come into it one by one when all are written, in their order.
     """
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(
             "exists already and is not an empty directory", where=path, hint="choose another place"
         )
-    temporary = _beside(path)
+    place = path.resolve() if path.is_symlink() else path
+    fixed = place.is_dir() and (os.path.ismount(place) or place.samefile(Path.cwd()))
+    temporary = _beside(place / "x" if fixed else place)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         for name, content in contents.items():
             if isinstance(content, bytes | memoryview):
@@ -98,8 +122,13 @@ def write_folder(
             else:
                 content(temporary / name)
                 _sync(temporary / name)
-        temporary.replace(path)
-        _sync(path.parent)
+        if fixed:
+            for name in contents:
+                (temporary / name).replace(place / name)
+            _sync(place)
+        else:
+            temporary.replace(place)
+            _sync(place.parent)
     except OSError as fault:
         raise _refused(path, fault) from None
     finally:

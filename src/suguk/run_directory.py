@@ -57,8 +57,10 @@ def write_static(
             "config.toml": settings.to_toml(config).encode(),
             "source.json": source.to_json().encode(),
             "target.json": target.to_json().encode(),
-            "model.json": json.dumps(about, ensure_ascii=False, indent=1).encode(),
             **(more or {}),
+            "model.json": json.dumps(
+                about, ensure_ascii=False, indent=1
+            ).encode(),  # last: with it there is a run
         },
     )
 

@@ -87,6 +87,20 @@ def test_columns_and_corpora_of_settings_are_obeyed(tmp_path: Path) -> None:
     assert f"{more}:3: the source is empty" in ran.out
 
 
+def test_other_corpora_may_leak_or_hold_nothing(tmp_path: Path) -> None:
+    table, valid, leaky, empty = (tmp_path / f"{name}.tsv" for name in ("t", "v", "leaky", "empty"))
+    table.write_text("".join(f"uno {k}\tone {k}\n" for k in range(40)))
+    valid.write_text("dos\ttwo\ntres\tthree\n")
+    leaky.write_text("cuatro\tfour\ntres\tdrei\n")
+    empty.write_text("\tfive\nsix\t\n")
+    ran = suguk(
+        "check", table, "--valid", valid, "--also", leaky, "--also", empty, "--set", "data.skip_bad=true"
+    )
+    assert f"{valid}:2: this source is in the training data too ({leaky}:2)" in ran.out
+    assert f"{empty}: no good pair is left" in ran.out
+    assert ran.status == 2
+
+
 def test_validation_data_have_the_columns_of_the_training_table(tmp_path: Path) -> None:
     table = tmp_path / "t.tsv"
     rows = "".join(f"uno {k}\tone {k}\n" for k in range(40))

@@ -32,11 +32,13 @@ def test_the_extract_is_small_and_attributed() -> None:
         assert f"`{part.name}` | {rows:,} |" in attribution
 
 
-def test_a_name_that_is_free(tmp_path: Path) -> None:
+def test_a_name_that_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert demo.free(tmp_path / "demo") == tmp_path / "demo"
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo-2").mkdir()
     assert demo.free(tmp_path / "demo") == tmp_path / "demo-3"
+    monkeypatch.chdir(tmp_path / "demo")
+    assert demo.free(Path()) == tmp_path / "demo-3"
 
 
 def test_the_whole_way(tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

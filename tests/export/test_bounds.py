@@ -35,6 +35,17 @@ def graph(*nodes: Node, **constants: Any) -> onnx.GraphProto:
         ([("Softmax", ["x"], "w"), ("MatMul", ["w", "c"], "y")], {"c": [[2.0], [-5.0]]}, 5),
         ([("Tanh", ["x"], "w"), ("MatMul", ["w", "c"], "y")], {"c": [[2.0], [-5.0]]}, np.inf),
         ([("Relu", ["x"], "y")], {}, np.inf),
+        ([("Exp", ["x"], "y")], {}, np.inf),
+        ([("Neg", ["x"], "a"), ("Exp", ["a"], "y")], {}, np.inf),
+        ([("Softplus", ["x"], "a"), ("Neg", ["a"], "b"), ("Exp", ["b"], "y")], {}, 1),
+        ([("Mul", ["x", "x"], "a"), ("Div", ["a", "c"], "b"), ("Exp", ["b"], "y")], {"c": -2.0}, 1),
+        ([("Mul", ["x", "x"], "a"), ("Div", ["a", "c"], "b"), ("Exp", ["b"], "y")], {"c": 2.0}, np.inf),
+        ([("Pow", ["x", "c"], "a"), ("Mul", ["a", "d"], "b"), ("Exp", ["b"], "y")], {"c": 2.0, "d": -0.5}, 1),
+        (
+            [("Pow", ["x", "c"], "a"), ("Mul", ["a", "d"], "b"), ("Exp", ["b"], "y")],
+            {"c": 3.0, "d": -0.5},
+            np.inf,
+        ),
     ],
 )
 def test_what_operators_do(nodes: list[Node], constants: dict[str, Any], bound: float) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from suguk.config import ModelConfig
-from suguk.model import Seq2Seq
+from suguk.model import Seq2Seq, seq2seq
 from suguk.search import select
 from tests.model.compositions import CHOICES, COMPOSITIONS, PAIRED, TARGET_V, Pairs, every, pairs, tiny
 
@@ -48,6 +48,17 @@ def test_forcing_is_stepping(composition: dict[str, Any]) -> None:
         log_probs, seen = stepped(model, RAGGED, hypotheses)
         torch.testing.assert_close(model.head(readouts), log_probs, rtol=0, atol=1e-10)
         torch.testing.assert_close(weights, seen, rtol=0, atol=1e-10)
+
+
+@every
+@torch.no_grad()
+def test_forced_a_few_steps_at_a_time(composition: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny(**composition)
+    wanted = model.log_probs(*RAGGED[:3])
+    for few in (1, 3 * TARGET_V * 3):
+        monkeypatch.setattr(seq2seq, "AT_ONCE", few)
+        for one, other in zip(model.log_probs(*RAGGED[:3]), wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 @every

@@ -91,6 +91,7 @@ def parts() -> "Sequence[resources.abc.Traversable]":
 
 def free(out: Path) -> Path:
     """`out`, or with a number added the first that does not exist, so that a demo can be run again."""
+    out = out if out.name else out.resolve()  # `.` has no name to add a number to
     candidate, number = out, 2
     while candidate.exists():
         candidate, number = out.with_name(f"{out.name}-{number}"), number + 1

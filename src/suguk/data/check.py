@@ -88,6 +88,10 @@ def check(
     for pairs in also:
         more, good = _judged(pairs, config)
         report.problems += more
+        if valid is not None:
+            report.problems += leaks(good, valid, lowercase=config.data.lowercase)
+        if not len(good):
+            report.problems.append(Problem(good.paths[0], None, "no good pair is left", "too little data"))
         report.notes += [*good.notes, f"{', '.join(good.paths)}: {len(good):,} pairs"]
     if not len(train) or (valid is not None and not len(valid)):
         path = train.paths[0] if valid is None or not len(train) else valid.paths[0]
@@ -102,7 +106,8 @@ def check(
     except ConfigError:
         raise
     except UserError as fault:
-        report.problems.append(Problem(fault.where or train.paths[0], None, fault.message, "too little data"))
+        problem = Problem(fault.where or train.paths[0], None, fault.message, "fault that ends training")
+        report.problems.append(problem)
         return report
     report.choices += found.choices
     report.statistics = _statistics(train, valid, found, config)

@@ -104,8 +104,7 @@ class Scope:
         if kind == "MatMul" and self._weights(given[0]):
             return self.bound(given[1])  # a convex sum
         if kind == "Exp":
-            inner = self.producer(given[0])[0]
-            return 1.0 if inner is not None and inner.op_type == "Neg" else np.inf
+            return 1.0 if self._sign(given[0]) < 0 else np.inf
         if kind == "ConstantOfShape":
             value = next((numpy_helper.to_array(one.t) for one in node.attribute), np.zeros(1))
             return float(np.abs(value).max())
@@ -141,6 +140,28 @@ class Scope:
                         if self.bound(z) <= 1 and len(others) == 2:
                             return max(map(self.bound, others))
         return None
+
+    def _sign(self, name: str) -> int:
+        """1: nothing is below 0; -1: nothing is above; 0: not known."""
+        node, scope = self.producer(name)
+        if scope is not self:
+            return scope._sign(name)
+        held = self.constant(name)
+        if held is not None:
+            return 1 if (held >= 0).all() else -1 if (held <= 0).all() else 0
+        kind, given = ("", []) if node is None else (node.op_type, list(node.input))
+        if kind in ("Softplus", "Sigmoid", "Softmax", "Exp", "Abs", "Relu"):
+            return 1
+        if kind == "Neg":
+            return -self._sign(given[0])
+        if kind in PASSING:
+            return self._sign(given[0])
+        if kind == "Pow":
+            power = self.constant(given[1])
+            return 1 if power is not None and (power % 2 == 0).all() else 0
+        if kind in ("Mul", "Div"):
+            return 1 if given[0] == given[1] else self._sign(given[0]) * self._sign(given[1])
+        return 0
 
     def _weights(self, name: str) -> bool:
         """Attention weights: a softmax, perhaps times a factor below one."""

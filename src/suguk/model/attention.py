@@ -73,7 +73,10 @@ class AdditiveScore(nn.Module):
 
 
 class CoverageScore(AdditiveScore):
-    """v_a · tanh(W_a s + U_a h_s + w_c c_s), c_s: the weights that h_s had so far (See et al. 2017, eqs. 10–11)."""
+    """v_a · tanh(W_a s + U_a h_s + w_c c_s), c_s: the weights that h_s had so far (See et al. 2017, eqs. 10–11).
+
+    Without the paper's bias b_attn, as `AdditiveScore`, whose weights it may go on from.
+    """
 
     def __init__(self, *, hidden: int, values: int, size: int) -> None:
         super().__init__(hidden=hidden, values=values, size=size)

@@ -16,6 +16,8 @@ from suguk.model.encoder import Encoder
 from suguk.model.heads import Loss, TokenHead
 from suguk.model.memory import Memory, State
 
+AT_ONCE = 2**22  # log probabilities of forced decoding: 16 MB
+
 
 class Seq2Seq(nn.Module):
     """p(target | source). Satisfies `search.step.Stepper`."""
@@ -154,9 +156,19 @@ class Seq2Seq(nn.Module):
     def log_probs(
         self, source: Tensor, source_lengths: Tensor, target: Tensor, copies: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Forced decoding: log p of every target token [B, T] (padding included) and attention weights [B, T, S]."""
-        log_probs, weights = self.forced(self.encode(source, source_lengths, copies), target)
-        return log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1), weights
+        """Forced decoding: log p of every target token [B, T] (padding included) and attention weights [B, T, S].
+
+        Of [B, T, V] a few steps at a time.
+        """
+        memory = self.encode(source, source_lengths, copies)
+        readouts, weights, switch = self.force(memory, target)
+        few = max(AT_ONCE // (len(target) * self.words), 1)
+        parts = (torch.split(one, few, dim=1) for one in (readouts, weights, target, *switch))
+        found = []
+        for readout, seen, wanted, *gate in zip(*parts, strict=True):
+            log_probs = self._log_probs(readout, seen, tuple(gate), memory)
+            found.append(log_probs.gather(-1, wanted.unsqueeze(-1)).squeeze(-1))
+        return torch.cat(found, dim=1), weights
 
 
 def _drawn(log_probs: Tensor) -> Tensor:
