@@ -251,7 +251,7 @@ def machine() -> str:
                 model = line.split(":", 1)[1].strip()
                 break
     named = f"{model}, {os.cpu_count()} cores"
-    if shutil.which("nvidia-smi"):
+    if shutil.which("nvidia-smi") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         options = ["--query-gpu=name", "--format=csv,noheader"]
         found = subprocess.run(["nvidia-smi", *options], capture_output=True, text=True, check=False).stdout
         named = ", ".join([named, *found.splitlines()[:1]])
