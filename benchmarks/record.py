@@ -99,8 +99,8 @@ def train(job: Job) -> None:
     job.out.mkdir(parents=True, exist_ok=True)
     _write(begun, {"command": shlex.join(command)})
     typed = ["suguk", "train", "--resume", str(job.folder)] if resumed else command
-    if resumed and job.minutes is not None:
-        typed += ["--set", f"train.minutes={job.minutes:g}"]
+    if resumed:  # the minutes of the command that is recorded, whatever it was begun with
+        typed += [word for word in MINUTES.findall(shlex.join(command))[-1:] for word in shlex.split(word)]
     _, step = _call(job, ["benchmarks.emulate", *typed[1:]] if job.emulate else typed)
     row = {"name": job.name, "seed": job.seed, "beside": RUNS[job.name].beside}
     row |= {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "emulated": job.emulate}
@@ -145,7 +145,7 @@ def score_together(jobs: Sequence[Job], on: str) -> None:
     file = first.out / f"{first.name}-{seeds}.{on}.json"
     if not file.exists():
         printed, step = _call(first, first.evaluate(on, others))
-        about = {"name": f"{first.name}, ensemble", "of": first.name, "seed": seeds, "on": on}
+        about = {"name": f"{first.name}, ensemble of {seeds}", "of": first.name, "seed": seeds, "on": on}
         _write(file, {**about, **step, "evaluation": json.loads(printed)})
 
 
@@ -157,7 +157,7 @@ def _call(job: Job, command: list[str]) -> tuple[str, dict[str, Any]]:
     began = time.monotonic()
     with log.open("a", encoding="utf-8") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=errors, text=True
+            [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=errors, encoding="utf-8"
         )
         assert child.stdout is not None
         with child.stdout:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# What PyTorch's and ONNX Runtime's allocators say, and oneDNN of code or a buffer for which there was no room; of what
-# it cannot compute it says "could not create a primitive descriptor for …".
+# What PyTorch's and ONNX Runtime's allocators say, a GPU's driver and libraries, and oneDNN of code or a buffer for
+# which there was no room; of what it cannot compute it says "could not create a primitive descriptor for …".
 FULL = re.compile(
     r"can't allocate memory|Failed to allocate memory|could not create a (primitive|memory( object)?)$"
-    r"|bad_alloc|bad allocation"
+    r"|bad_alloc|bad allocation|CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
 )
 
 

@@ -2,11 +2,12 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from suguk.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+HALF = re.compile(r"\.half-[0-9a-f]{12}")  # what `write_folder` makes in a folder that is there
 
 
 @contextmanager
@@ -45,17 +48,35 @@ def alone(folder: Path) -> Iterator[None]:
 def write(path: str | Path, content: bytes | Callable[[Path], object]) -> None:
     """Replace `path`. UserError where the disk is full or the place unwritable; the earlier content stays then.
 
-    A symbolic link stays one, and what it names is replaced. What is no file of a disk, as a pipe or /dev/null, is
-    written to. content: or what writes it into the file that it is given the path of; raises OSError.
+    A symbolic link stays one, and what it names is replaced. What is no file of a disk, as a pipe, /dev/null or
+    /dev/stdout, is written to. content: or what writes it into the file that it is given the path of; raises OSError.
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if _streams(path):
             _into(path, content)
         else:
-            _replace(path.resolve() if path.is_symlink() else path, content)
+            _replace(_named(path), content)
+    except BrokenPipeError:  # whoever read it has seen enough
+        raise
     except OSError as fault:
         raise _refused(path, fault) from None
+
+
+def _streams(path: Path) -> bool:
+    """Whether it is a place to write to, not a file to replace. Standard output may be a file, and stays the same."""
+    given = os.path.abspath(path)
+    if given in ("/dev/stdout", "/dev/stderr") or given.startswith(("/dev/fd/", "/proc/")):
+        return True
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _named(path: Path) -> Path:
+    """What it names through symbolic links; OSError if they lead in a circle."""
+    found = Path(os.path.realpath(path))
+    if found.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return found
 
 
 def _replace(path: Path, content: bytes | Callable[[Path], object]) -> None:
@@ -66,14 +87,16 @@ def _replace(path: Path, content: bytes | Callable[[Path], object]) -> None:
         else:
             content(temporary)
             _sync(temporary)
+        if path.is_file():
+            shutil.copymode(path, temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        _sync_names(path.parent)
     finally:
         _forget(temporary)
 
 
 def _into(path: Path, content: bytes | Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory() as folder, path.open("wb") as there:
+    with tempfile.TemporaryDirectory() as folder, path.open("ab") as there:
         if isinstance(content, bytes):
             there.write(content)
             return
@@ -90,11 +113,20 @@ def free(path: str | Path, ending: str = "") -> None:
         raise UserError(f"expected a name that ends in {ending}", where=path, hint=f"name it {path}{ending}")
     if path.is_dir():
         raise UserError("there is a directory of this name", where=path, hint="name another file")
-    above = path.absolute().parent
+    if _streams(path):
+        if not os.access(path, os.W_OK):
+            raise UserError("nothing can be written here", where=path, hint="name another place")
+        return
+    above = Path(os.path.realpath(path)).parent
     if not above.is_dir():
         raise UserError("no such directory", where=above, hint="make it, or name another file")
     if not os.access(above, os.W_OK | os.X_OK):
         raise UserError("nothing can be written here", where=above, hint="name another place")
+
+
+def empty(folder: Path) -> bool:
+    """Whether nothing is in it but what a killed `write_folder` has left."""
+    return not any(HALF.fullmatch(path.name) is None for path in folder.iterdir())
 
 
 def write_folder(
@@ -102,17 +134,20 @@ def write_folder(
 ) -> None:
     """A new folder with these files. UserError if it exists and is not empty, or cannot be written.
 
-    contents: of each file, or what writes it, see `write`; one after the other. Where the folder is there already and
-    cannot be replaced, the files come into it one by one when all are written, in their order.
+    contents: of each file, or what writes it, see `write`; one after the other. Where there is an empty folder, which
+    may be mounted or the one that the shell is in, they come into it one by one when all are written, in their order.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or not empty(path)):
         raise UserError(
             "exists already and is not an empty directory", where=path, hint="choose another place"
         )
-    place = path.resolve() if path.is_symlink() else path
-    fixed = place.is_dir() and (os.path.ismount(place) or place.samefile(Path.cwd()))
-    temporary = _beside(place / "x" if fixed else place)
+    try:
+        place = _named(path)
+    except OSError as fault:
+        raise _refused(path, fault) from None
+    there = place.is_dir()
+    temporary = _beside(place / "half" if there else place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
@@ -122,13 +157,14 @@ def write_folder(
             else:
                 content(temporary / name)
                 _sync(temporary / name)
-        if fixed:
+        if there:
             for name in contents:
                 (temporary / name).replace(place / name)
-            _sync(place)
+            for left in place.glob(".half-*"):
+                shutil.rmtree(left, ignore_errors=True)
         else:
             temporary.replace(place)
-            _sync(place.parent)
+        _sync_names(place if there else place.parent)
     except OSError as fault:
         raise _refused(path, fault) from None
     finally:
@@ -182,12 +218,17 @@ def _forget(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """A file's content, or a folder's names: a rename reaches the disk only with its folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_names(folder: Path) -> None:
+    """A rename reaches the disk only with its folder; not every system lets a folder be synced or even opened."""
+    with suppress(OSError):
+        _sync(folder)
 
 
 def _refused(path: Path, fault: OSError) -> UserError:

@@ -148,7 +148,13 @@ def pick_device(name: str) -> str:
             "no CUDA device is available", where=f"device {name}", hint="use --device cpu or auto"
         )
     try:
-        torch.device(name)
+        index = torch.device(name).index or 0
     except RuntimeError:
         raise UserError(f"unknown device {name!r}", hint="auto, cpu, cuda or cuda:N") from None
+    if name.startswith("cuda") and index >= torch.cuda.device_count():
+        raise UserError(
+            f"no such GPU: this machine has {torch.cuda.device_count()}, counted from 0",
+            where=f"device {name}",
+            hint="use a smaller number",
+        )
     return name

@@ -61,7 +61,7 @@ def test_a_table_of_seeds_and_their_ensemble(tmp_path: Path, monkeypatch: pytest
     cells = [dict(zip(names, (one.strip() for one in row.split("|")), strict=True)) for row in rows]
     alone, together = cells
     assert (alone["run"], alone["seeds"], alone["exact"]) == ("cmudict", "1 2", "71.00 (70.00–72.00)")
-    assert (together["run"], together["seeds"]) == ("cmudict, ensemble", "1+2")
+    assert (together["run"], together["seeds"]) == ("cmudict, ensemble of 1+2", "1+2")
     assert (together["exact"], together["training, min"]) == ("75.00", "1.5 (1.0–2.0)")
     assert together["peak MB"] == "900"
 
@@ -90,6 +90,12 @@ def test_a_run_goes_on_with_its_own_command_or_not_at_all(
     train(first._replace(minutes=7))
     assert asked[1] == ["suguk", "train", "--resume", str(first.folder), "--set", "train.minutes=7"]
     assert len(asked) == 2
+    asked[:] = []
+    (again,) = jobs(tmp_path / "again", 1)
+    with pytest.raises(SystemExit, match="stopped"):
+        train(again._replace(minutes=7))
+    train(again)  # the minutes of the command that is recorded, not those it was begun with
+    assert asked[1][-2:] == ["--set", "train.minutes=60"]
 
 
 def test_scores_of_another_command_are_not_taken_for_these(tmp_path: Path) -> None:

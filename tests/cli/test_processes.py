@@ -29,6 +29,16 @@ def test_help_is_light() -> None:
     assert "Commands:" in ran.stdout
 
 
+@pytest.mark.parametrize("locale", ["latin-1", "cp1252", "ascii"])
+def test_help_in_letters_that_a_locale_lacks(locale: str) -> None:
+    for words in (["--help"], ["train", "--help"]):
+        ran = subprocess.run(
+            [*SUGUK, *words], env={**os.environ, "PYTHONIOENCODING": locale}, capture_output=True, check=False
+        )
+        assert (ran.returncode, ran.stderr) == (0, b"")
+        assert b"Usage: suguk" in ran.stdout
+
+
 def test_a_reader_that_leaves_ends_it_cleanly(model: Path) -> None:
     with start("predict", model) as process:
         assert process.stdin is not None

@@ -273,7 +273,7 @@ class TestRecord:
 
         monkeypatch.setattr(record, "_call", call)
         record.train(job)
-        assert ran == [["suguk", "train", "--resume", str(job.folder)]]
+        assert ran == [["suguk", "train", "--resume", str(job.folder), "--set", "train.minutes=15"]]
         row = json.loads((tmp_path / "reports-2.json").read_text(encoding="utf-8"))
         assert (row["resumed"], row["seconds"], row["updates"], row["epochs"]) == (True, 83.4, 211, 1.5)
 

@@ -65,6 +65,7 @@ def test_recorded_loops_of_every_composition(composition: dict[str, Any]) -> Non
         for a, b in zip(torch.autograd.grad(found, list(model.parameters())), gradients, strict=True):
             torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-8)
         del found
+    assert None not in model.decoder.replay.recorded.values()
 
 
 def test_gradients_of_two_recorded_batches_add_up() -> None:

@@ -105,6 +105,36 @@ def test_not_where_nothing_is_trained() -> None:
         model.eval()
 
 
+def test_a_frozen_loop_is_not_recorded() -> None:
+    """The readout behind it learns all the same."""
+    model = tiny(cell="gru", attention="additive", attend="before", readout="tanh").train()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("readout" in name or "head" in name)
+    recorder = Recorder()
+    model.decoder.replay = Replay(model.decoder, recorder)
+    wanted = gradients(model, RAGGED)
+    for _ in range(replay.SEEN):
+        for one, other in zip(gradients(model, RAGGED), wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert recorder.shapes == []
+    assert list(model.decoder.replay.recorded.values()) == [None]
+
+
+def test_recordings_are_given_up_for_room() -> None:
+    model = tiny(cell="gru", attention="additive", attend="before", readout="tanh").train()
+    recorder = Recorder()
+    replay_ = model.decoder.replay = Replay(model.decoder, recorder)
+    assert not replay_.forget()
+    replay_ = model.decoder.replay = Replay(model.decoder, recorder)
+    for _ in range(3):
+        gradients(model, RAGGED)
+    assert replay_.forget()
+    assert not replay_.forget()
+    for _ in range(3):
+        gradients(model, RAGGED)
+    assert len(recorder.shapes) == 1
+
+
 def test_gradients_are_not_those_of_the_recording() -> None:
     """A recording returns the same memory every time; two batches of one update add up all the same."""
     model = tiny(cell="gru", attention="additive", attend="before", readout="tanh").train()

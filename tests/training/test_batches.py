@@ -104,6 +104,24 @@ def test_what_does_not_fit_is_halved_until_it_does(dataset: Dataset, monkeypatch
     torch.testing.assert_close(gradients(halved), gradients(whole))
 
 
+def test_recorded_loops_make_room_before_a_batch_is_halved(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, whole = updater(), updater()
+    wanted = gradient(whole, dataset, [np.arange(17)], 61)
+    small = Small(one.model, 5, monkeypatch)
+
+    def make_room() -> bool:
+        small.most = 17
+        return True
+
+    monkeypatch.setattr(one, "make_room", make_room)
+    nll, halvings = gradient(one, dataset, [np.arange(17)], 61)
+    assert (halvings, small.failed) == (0, 1)
+    assert float(nll) == pytest.approx(float(wanted[0]))
+    torch.testing.assert_close(gradients(one), gradients(whole))
+
+
 def test_one_pair_that_does_not_fit(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     one = updater()
     small = Small(one.model, 0, monkeypatch)
@@ -119,6 +137,8 @@ def test_other_faults_are_no_matter_of_memory() -> None:
         RuntimeError("could not create a primitive")
     )  # oneDNN has these two for its code and buffers
     assert is_full(RuntimeError("could not create a memory object"))
+    for gpu in ("CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"):
+        assert is_full(RuntimeError(gpu))
     assert is_full(MemoryError())
     assert is_full(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_full(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

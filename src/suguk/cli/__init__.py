@@ -3,6 +3,8 @@
 The verbs' signatures are all that `suguk --help` imports; what a verb needs it imports when it runs.
 """
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -78,4 +80,7 @@ app.command()(recipes.recipes)
 
 def main() -> None:
     """Console entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # help has letters that the locale may lack
+            stream.reconfigure(errors="replace")
     app(prog_name="suguk")

@@ -24,7 +24,7 @@ CHUNK = 2**18  # values of the inner layer at a time: 1 MB in float32
 def energies(
     query: Tensor, keys: Tensor, v: Tensor, covered: Tensor | None = None, w: Tensor | None = None
 ) -> Tensor:
-    """As `reference.additive`, same arguments and result, in float32 or wider."""
+    """As `reference.additive`, same arguments and result, in float32 or wider; on a GPU the reference itself."""
     if torch.compiler.is_compiling() or query.device.type != "cpu":
         return reference.additive(query, keys, v, covered, w)
     result: Tensor = _Energies.apply(query, keys, v, covered, w)  # type: ignore[no-untyped-call]

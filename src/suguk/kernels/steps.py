@@ -121,8 +121,13 @@ class Shared:
 
     def gradients(self) -> tuple[Tensor, ...]:
         """dW = Σ_t dy_t x_tᵀ, and that of the bias. What they are made of is given up."""
-        walked = sorted(self.grads)  # not all, where nobody used the outputs of some
-        x = self.inputs[: self.used] if len(walked) == self.used else self.inputs[walked]
+        walked = sorted(
+            self.grads
+        )  # not all, where nobody used the outputs of some, as those of the last step
+        whole = len(walked) == walked[-1] - walked[0] + 1
+        x = (
+            self.inputs[walked[0] : walked[-1] + 1] if whole else self.inputs[walked]
+        )  # a GPU waits for a list
         dy = torch.stack([self.grads[step] for step in walked])
         self.inputs, self.grads = torch.empty(0), {}
         if self.rows:  # [T, B, Q, O] → [B, O, T·Q]

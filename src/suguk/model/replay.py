@@ -7,6 +7,7 @@ in it: forward and backward are one launch each. A recording belongs to its size
 that come again; what is padded is cut off, and has no gradient.
 """
 
+import gc
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from suguk.errors import is_full
 from suguk.model.memory import Memory
 
 ROWS, STEPS = 16, 8  # sizes of batches are rounded up to multiples of these
@@ -55,53 +57,83 @@ class Replay:
     def __call__(self, words: Tensor, memory: Memory) -> tuple[Tensor, ...]:
         """As `Decoder.loop`."""
         rows, steps, positions = words.shape[0], words.shape[1], memory.mask.shape[1]
-        more, longer = padded(words, memory)
-        given, layers = flat(more, longer)
         kind = words.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        key = (dtype, *((part.shape, part.dtype, part.requires_grad) for part in given))
+        sizes = (-(-rows // ROWS), -(-steps // STEPS), -(-positions // STEPS))
+        key = (dtype, sizes, *((part.dtype, part.requires_grad) for part in flat(words, memory)[0]))
         self.seen[key] += 1
-        if key not in self.recorded and self.seen[key] >= SEEN and len(self.recorded) < self.most:
+        due = key not in self.recorded and self.seen[key] >= SEEN and len(self.recorded) < self.most
+        if not due and self.recorded.get(key) is None:
+            return self.decoder.loop(words, memory)
+        given, layers = flat(*padded(words, memory))
+        if due:
             self.recorded[key] = self._recorded(given, layers, dtype)
-        run = self.recorded.get(key)
+        run = self.recorded[key]
         if run is None:
             return self.decoder.loop(words, memory)
         readouts, contexts, weights, *seen = run(*given, *self.parameters)
         readouts, contexts, *seen = (part[:rows, :steps] for part in (readouts, contexts, *seen))
         return readouts, contexts, weights[:rows, :steps, :positions], *seen
 
+    def forget(self) -> bool:
+        """Give up all recordings and make no more; whether there were any."""
+        found = any(run is not None for run in self.recorded.values())
+        self.recorded.clear()
+        self.most = 0
+        gc.collect()  # a recording is a class of its own, which a cycle holds
+        return found
+
     def end(self) -> None:
         """Give up what it holds; the decoder goes on by itself."""
         for hook in self.hooks:
             hook.remove()
-        self.recorded.clear()
+        self.forget()
 
     def _recorded(
         self, given: tuple[Tensor, ...], layers: tuple[int, ...], dtype: torch.dtype | None
     ) -> Recorded | None:
         """None where it fails: there is no room, or something in it cannot be recorded."""
-        samples = [part.detach().clone().requires_grad_(part.requires_grad) for part in given]
-        # The same memory, but leaves of their own: what autograd holds of the parameters elsewhere is not recorded.
-        own = [part.detach().requires_grad_(part.requires_grad) for part in self.parameters]
-        if self.pool is None and samples[0].is_cuda:
-            self.pool = (
-                torch.cuda.graph_pool_handle()
-            )  # one for all: recordings are never replayed side by side
-        kind = samples[0].device.type
+        kind = given[0].device.type
+        loop = self._loop(layers)
         try:
             with _quiet(), torch.autocast(kind, dtype, enabled=dtype is not None, cache_enabled=False):
-                run: Recorded = self.record(
-                    self._loop(layers), (*samples, *own), allow_unused_input=True, pool=self.pool
-                )
+                if not any(part.requires_grad for part in loop(*self._leaves(given))):
+                    return None  # a frozen loop has no way back, which PyTorch would replay all the same
+                with self._own_stream(given[0].device):
+                    run: Recorded = self.record(
+                        loop, self._leaves(given), allow_unused_input=True, pool=self.pool
+                    )
         except RuntimeError as fault:
-            if isinstance(fault, torch.OutOfMemoryError):
+            if is_full(fault):
                 self.most = len(self.recorded)  # those there are stay
             return None
         if not self.hooks:
             # A recording writes gradients into the same place every time; what is accumulated has to be elsewhere.
             trained = [parameter for parameter in self.parameters if parameter.requires_grad]
-            self.hooks = [parameter.register_hook(torch.clone) for parameter in trained]
+            self.hooks = [parameter.register_hook(_copied) for parameter in trained]
         return run
+
+    def _leaves(self, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Copies of what is given, and the parameters in their own memory, as leaves of their own: what autograd
+        holds of the parameters elsewhere is not recorded."""
+        samples = [part.detach().clone().requires_grad_(part.requires_grad) for part in given]
+        own = [part.detach().requires_grad_(part.requires_grad) for part in self.parameters]
+        return (*samples, *own)
+
+    @contextmanager
+    def _own_stream(self, device: torch.device) -> Iterator[None]:
+        """The current stream again at the end, also where a recording broke off; one pool, as no two recordings are
+        replayed side by side; and PyTorch's stream for recordings is of this card."""
+        if device.type != "cuda":
+            yield
+            return
+        if self.pool is None:
+            self.pool = torch.cuda.graph_pool_handle()
+        stream = torch.cuda.graph.default_capture_stream
+        if stream is not None and stream.device != device:
+            torch.cuda.graph.default_capture_stream = None
+        with torch.cuda.stream(torch.cuda.current_stream()):
+            yield
 
     def _loop(self, layers: tuple[int, ...]) -> Recorded:
         """`Decoder.loop` as a function of tensors: as `flat` puts them, then all parameters.
@@ -122,6 +154,11 @@ class Replay:
             return found
 
         return loop
+
+
+def _copied(gradient: Tensor | None) -> Tensor | None:
+    """Autograd gives none where a parameter got none."""
+    return None if gradient is None else gradient.clone()
 
 
 @contextmanager

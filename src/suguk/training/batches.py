@@ -37,8 +37,13 @@ def gradient(
         if large is None:
             return nll, halvings
         updater.optimizer.forget_gradients()
+        roomier = updater.make_room()
         if updater.device.type == "cuda":
             torch.cuda.empty_cache()
+        if roomier:
+            continue
+        if len(pieces[large]) == 1:
+            raise PairTooLargeError(int(pieces[large][0]))
         pieces[large : large + 1] = np.array_split(pieces[large], 2)
         halvings += 1
 
@@ -57,8 +62,6 @@ def _sum(
         except (RuntimeError, MemoryError) as fault:
             if not is_full(fault):
                 raise
-            if len(rows) == 1:
-                raise PairTooLargeError(int(rows[0])) from None
             return nll, number  # out of here, as the fault holds what the batch has allocated
     return nll, None
 

@@ -342,11 +342,11 @@ def _free(folder: Path) -> None:
             where=folder,
             hint=f"go on with it: `suguk train --resume {folder}`, or name another --out",
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not files.empty(folder)):
         raise UserError(
             "exists already and is not an empty directory", where=folder, hint="name another --out"
         )
-    above = folder.absolute().parent
+    above = Path(os.path.realpath(folder))
     while not above.exists():
         above = above.parent
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):

@@ -27,6 +27,8 @@ class Updater:
     def __init__(self, model: Seq2Seq, config: TrainConfig, device: torch.device) -> None:
         """ConfigError for a precision that the device does not compute in."""
         self.model, self.config, self.device = model, config, device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # recordings and events are made on the current one
         self.dtype = precision(config.precision, device)
         keep_freed_memory(sparing=config.recompute)
         self.parameters = freeze(model, config.freeze)
@@ -95,6 +97,11 @@ class Updater:
         norm = self.optimizer.clip(self.config.clip or math.inf)
         self.optimizer.step(lr)
         return norm
+
+    def make_room(self) -> bool:
+        """Give up recorded loops, whose memory may be what is missing, and make no more; False: there are none."""
+        replay = self.model.decoder.replay
+        return replay is not None and replay.forget()
 
     def end(self) -> None:
         """The model as it is without training."""
