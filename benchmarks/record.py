@@ -253,8 +253,9 @@ def machine() -> str:
     named = f"{model}, {os.cpu_count()} cores"
     if shutil.which("nvidia-smi") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         options = ["--query-gpu=name", "--format=csv,noheader"]
-        found = subprocess.run(["nvidia-smi", *options], capture_output=True, text=True, check=False).stdout
-        named = ", ".join([named, *found.splitlines()[:1]])
+        asked = subprocess.run(["nvidia-smi", *options], capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            named = ", ".join([named, *asked.stdout.splitlines()[:1]])
     return named
 
 

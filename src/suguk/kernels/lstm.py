@@ -57,7 +57,7 @@ def step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fused(gates: Tensor, more: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """`step` of gates + more on a GPU: one kernel, and one back, where `step` launches sixteen of each."""
+    """`step` of gates + more on a GPU: one kernel, and one back, where `step` launches a dozen of each."""
     flat = [part.flatten(0, -2) for part in (gates.to(c.dtype), more.to(c.dtype), c)]
     with torch.autocast("cuda", enabled=False):  # else c would be narrowed too
         h, new, _ = torch.ops.aten._thnn_fused_lstm_cell(*flat)

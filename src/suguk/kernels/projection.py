@@ -18,9 +18,8 @@ from torch.nn import functional as F
 CHUNK = 2**21  # logits at a time in float32: 8 MB
 GROUP = 2**21  # gradients of logits at a time: 8 MB in float32
 NARROW = 2**23  # and 16 MB in bfloat16, where a sum over groups takes passes of its own
-AT_ONCE = (
-    2**25
-)  # of both on a GPU, which has no cache to stay in and is launched a kernel at a time: 128 MB in float32
+# Of both on a GPU, which has no cache to stay in and is launched a kernel at a time: 128 MB in float32.
+AT_ONCE = 2**25
 ROUND = 64  # tokens at a time, zeros at the end: oneDNN makes and keeps code for every new number of them
 
 

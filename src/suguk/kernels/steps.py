@@ -124,10 +124,9 @@ class Shared:
         walked = sorted(
             self.grads
         )  # not all, where nobody used the outputs of some, as those of the last step
-        whole = len(walked) == walked[-1] - walked[0] + 1
-        x = (
-            self.inputs[walked[0] : walked[-1] + 1] if whole else self.inputs[walked]
-        )  # a GPU waits for a list
+        first, last = walked[0], walked[-1] + 1
+        # By a list only where it has to be: a GPU would be waited for.
+        x = self.inputs[first:last] if len(walked) == last - first else self.inputs[walked]
         dy = torch.stack([self.grads[step] for step in walked])
         self.inputs, self.grads = torch.empty(0), {}
         if self.rows:  # [T, B, Q, O] → [B, O, T·Q]
@@ -236,12 +235,8 @@ def cell(
     if kind in ("lstm", "rnn"):
         product = _gates(steps, given is None, inputs, state[0], weights)
         if kind == "lstm" and product.is_cuda:
-            more = (
-                steps.held("nothing", weights.hh, lambda: torch.zeros_like(product))
-                if given is None
-                else given
-            )
-            return lstm.fused(product, more, wide(state[1]))
+            nothing = steps.held("nothing", weights.hh, lambda: torch.zeros_like(product))
+            return lstm.fused(product, nothing if given is None else given, wide(state[1]))
         gates = product if given is None else product + given
         return (torch.tanh(gates),) if kind == "rnn" else lstm.step(gates, wide(state[1]))
     return (_gru(steps, kind, given, inputs, wide(state[0]), weights),)
