@@ -1,6 +1,8 @@
 """`suguk check`: the report, its JSON, and the exit status that a script can rely on."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,16 @@ def test_other_corpora_may_leak_or_hold_nothing(tmp_path: Path) -> None:
     assert f"{valid}:2: this source is in the training data too ({leaky}:2)" in ran.out
     assert f"{empty}: no good pair is left" in ran.out
     assert ran.status == 2
+
+
+def test_other_corpora_without_what_is_split_off(tmp_path: Path) -> None:
+    table, more = tmp_path / "t.tsv", tmp_path / "more.tsv"
+    table.write_text("".join(f"uno {k}\tone {k}\n" for k in range(40)))
+    shutil.copy(table, more)
+    ran = suguk("check", table, "--also", more)
+    (split,) = re.findall(r"validation: (\d+) pairs split off", ran.out)
+    assert f"{more}: {40 - int(split)} pairs" in ran.out
+    assert ran.status == 0
 
 
 def test_validation_data_have_the_columns_of_the_training_table(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from suguk import files
 from suguk.config import Config
 from suguk.data.read import Pairs
 from suguk.data.size import memory, parameters
-from suguk.data.split import as_read, split
+from suguk.data.split import apart, as_read, split
 from suguk.data.vocabulary import Vocabulary, recipe_for, vocabulary
 from suguk.errors import ConfigError, Problem, UserError
 from suguk.predictor import LONGEST_TEXT
@@ -85,23 +85,26 @@ def check(
         more, valid = _judged(valid, config)
         report.problems += [*more, *leaks(train, valid, lowercase=config.data.lowercase)]
         report.notes += valid.notes
+    corpora = []
     for pairs in also:
         more, good = _judged(pairs, config)
         report.problems += more
         if valid is not None:
             report.problems += leaks(good, valid, lowercase=config.data.lowercase)
-        if not len(good):
-            report.problems.append(Problem(good.paths[0], None, "no good pair is left", "too little data"))
-        report.notes += [*good.notes, f"{', '.join(good.paths)}: {len(good):,} pairs"]
+        corpora.append(good)
     if not len(train) or (valid is not None and not len(valid)):
-        path = train.paths[0] if valid is None or not len(train) else valid.paths[0]
-        report.problems.append(Problem(path, None, "no good pair is left", "too little data"))
+        report.problems.append(_nothing(train if valid is None or not len(train) else valid))
         return report
     try:
         if valid is None:
             share, seed = config.data.valid_share, config.train.seed
             train, valid = split(train, share, seed, lowercase=config.data.lowercase)
             report.notes.append(f"validation: {len(valid):,} pairs split off, no source of them in training")
+            corpora = [apart(pairs, valid, lowercase=config.data.lowercase) for pairs in corpora]
+        for pairs in corpora:
+            report.notes += [*pairs.notes, f"{', '.join(pairs.paths)}: {len(pairs):,} pairs"]
+            if not len(pairs):
+                report.problems.append(_nothing(pairs))
         found, config = _chosen(train, config, chars, report)
     except ConfigError:
         raise
@@ -112,6 +115,10 @@ def check(
     report.choices += found.choices
     report.statistics = _statistics(train, valid, found, config)
     return report
+
+
+def _nothing(pairs: Pairs) -> Problem:
+    return Problem(pairs.paths[0], None, "no good pair is left", "too little data")
 
 
 def _chosen(train: Pairs, config: Config, chars: Config | None, report: Report) -> tuple[Vocabulary, Config]:

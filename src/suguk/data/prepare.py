@@ -10,7 +10,7 @@ from suguk.data import cache
 from suguk.data.check import judged, leaks
 from suguk.data.epochs import Mix
 from suguk.data.read import Pairs, may_have_header, read
-from suguk.data.split import as_read, split
+from suguk.data.split import apart, split
 from suguk.data.texts import Texts
 from suguk.data.vocabulary import vocabulary
 from suguk.errors import ConfigError, DataError, Problem
@@ -82,7 +82,7 @@ def parts(config: Config) -> Parts:
     else:
         lowercase = config.data.lowercase
         corpora[0], valid = split(corpora[0], config.data.valid_share, config.train.seed, lowercase=lowercase)
-        corpora[1:] = _apart(corpora[1:], valid, lowercase=lowercase)
+        corpora[1:] = [apart(pairs, valid, lowercase=lowercase) for pairs in corpora[1:]]
         choices.append(f"validation: {len(valid):,} pairs split off, no source of them in training")
     for pairs in (*corpora, valid):
         if not len(pairs):
@@ -112,15 +112,6 @@ def _refused(found: list[tuple[list[Problem], Pairs]], config: Config) -> list[P
             + _longer(problems, config.data.max_length),
         )
     return problems
-
-
-def _apart(corpora: list[Pairs], valid: Pairs, *, lowercase: bool) -> list[Pairs]:
-    """Without the pairs whose source is in the validation data that were split off."""
-    held_out = {as_read(source, lowercase) for source in valid.sources}
-    return [
-        pairs.keep([as_read(source, lowercase) not in held_out for source in pairs.sources])
-        for pairs in corpora
-    ]
 
 
 def _joined(corpora: list[Pairs], weights: Sequence[float]) -> tuple[Pairs, list[str]]:

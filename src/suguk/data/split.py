@@ -42,3 +42,9 @@ def _rank(text: str, seed: int) -> int:
     """Of 64 bits, by which a source is known again: a number takes less room than a text."""
     digest = hashlib.blake2b(text.encode(), key=str(seed).encode(), digest_size=16).digest()
     return int.from_bytes(digest[:8], "big")
+
+
+def apart(pairs: Pairs, valid: Pairs, *, lowercase: bool = False) -> Pairs:
+    """Without those whose source is in the validation data that were split off."""
+    held_out = {as_read(source, lowercase) for source in valid.sources}
+    return pairs.keep([as_read(source, lowercase) not in held_out for source in pairs.sources])
