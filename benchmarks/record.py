@@ -17,6 +17,7 @@ way; NAME-SEED.begun.json keeps the command that a run began with.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -90,32 +91,53 @@ def train(job: Job) -> None:
     """The training, unless it is recorded; one that was stopped goes on. Seconds are those of all its parts."""
     file, begun = job.out / f"{job.called}.json", job.out / f"{job.called}.begun.json"
     command = job.train()
+    digest = _recipe(RUNS[job.name].recipe)
     if file.exists():
-        _same(job, file, shlex.join(command))
+        _same(job, file, shlex.join(command), recipe=digest)
         return
     resumed = (job.folder / "model.json").exists()
     if begun.exists() and resumed:
-        _same(job, begun, shlex.join(command), minutes=True)
+        _same(job, begun, shlex.join(command), recipe=digest, minutes=True)
     job.out.mkdir(parents=True, exist_ok=True)
-    _write(begun, {"command": shlex.join(command)})
+    _write(begun, {"command": shlex.join(command), "recipe": digest})
     typed = ["suguk", "train", "--resume", str(job.folder)] if resumed else command
     if resumed:  # the minutes of the command that is recorded, whatever it was begun with
         typed += [word for word in MINUTES.findall(shlex.join(command))[-1:] for word in shlex.split(word)]
     _, step = _call(job, ["benchmarks.emulate", *typed[1:]] if job.emulate else typed)
     row = {"name": job.name, "seed": job.seed, "beside": RUNS[job.name].beside}
-    row |= {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "emulated": job.emulate}
+    row |= {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "emulated": job.emulate,
+        "recipe": digest,
+    }
     _write(
         file,
         {**row, **step, "command": shlex.join(command), "resumed": resumed, **_last(job.folder)},
     )
 
 
-def _same(job: Job, file: Path, command: str, *, minutes: bool = False) -> None:
-    """Leaves unless `command` is the one in the file. minutes: the time that it has may be another."""
-    found = json.loads(file.read_text(encoding="utf-8"))["command"]
-    both = [MINUTES.sub("", one) if minutes else one for one in (found, command)]
+def _recipe(name: str | None) -> str:
+    """What the recipe says, in a few letters: a command names it only."""
+    from suguk import config
+
+    if name is None:
+        return ""
+    text = Path(name).read_text(encoding="utf-8") if Path(name).exists() else config.recipe(name)
+    settings = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12]
+
+
+def _same(job: Job, file: Path, command: str, *, recipe: str = "", minutes: bool = False) -> None:
+    """Leaves unless `command` is the one in the file, and its recipe says the same. minutes: they may be others."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    both = [MINUTES.sub("", one) if minutes else one for one in (found["command"], command)]
     if both[0] != both[1]:
-        raise SystemExit(f"{job.called}: recorded with another command:\n  {found}\ngive another --out")
+        raise SystemExit(
+            f"{job.called}: recorded with another command:\n  {found['command']}\ngive another --out"
+        )
+    if recipe and found.get("recipe", recipe) != recipe:  # older rows do not say
+        raise SystemExit(f"{job.called}: recorded before its recipe was changed\ngive another --out")
 
 
 def _last(folder: Path) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """Recorded runs: what is typed, and the table that is made of what was recorded."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from benchmarks import record
 from benchmarks.record import Job, score, score_together, table, train
+from suguk import config
 
 
 def jobs(out: Path, *seeds: int) -> list[Job]:
@@ -96,6 +99,17 @@ def test_a_run_goes_on_with_its_own_command_or_not_at_all(
         train(again._replace(minutes=7))
     train(again)  # the minutes of the command that is recorded, not those it was begun with
     assert asked[1][-2:] == ["--set", "train.minutes=60"]
+
+
+def test_a_recipe_that_was_changed_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first,) = jobs(tmp_path, 1)
+    row = {"command": shlex.join(first.train()), "recipe": record._recipe("chars")}
+    (tmp_path / "cmudict-1.json").write_text(json.dumps(row))
+    train(first)
+    changed = config.recipe("chars").replace("hidden = 384", "hidden = 385")
+    monkeypatch.setattr(config, "recipe", lambda _: f"# words may change\n{changed}")
+    with pytest.raises(SystemExit, match="before its recipe was changed"):
+        train(first)
 
 
 def test_scores_of_another_command_are_not_taken_for_these(tmp_path: Path) -> None:
