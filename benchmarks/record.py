@@ -123,8 +123,7 @@ def _recipe(name: str | None) -> str:
 
     if name is None:
         return ""
-    text = Path(name).read_text(encoding="utf-8") if Path(name).exists() else config.recipe(name)
-    settings = [line for line in text.splitlines() if line and not line.startswith("#")]
+    settings = [line for line in config.recipe(name).splitlines() if line and not line.startswith("#")]
     return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12]
 
 

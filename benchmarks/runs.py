@@ -104,8 +104,7 @@ DIALOGUE = {
 
 # Code. Names and numbers of one line only are what is wrong most. Sizes, rate, batches and smoothing of `code` are what
 # an hour of `suguk tune` found for NL2Bash (RESULTS). Try next: dropout 0.2 and 0.4 for Django, whose BLEU is lost in a
-# few long lines. Its code is
-# published in tokens, so its BLEU takes them as they are.
+# few long lines. Its code is published in tokens, so its BLEU takes them as they are.
 PLAIN = ("--tokenize", "none")
 CODE = {
     "django-code": table("django", "code", *timed(30), "train.valid_metric=exact", evaluate=PLAIN),

@@ -58,9 +58,8 @@ def write_static(
             "source.json": source.to_json().encode(),
             "target.json": target.to_json().encode(),
             **(more or {}),
-            "model.json": json.dumps(
-                about, ensure_ascii=False, indent=1
-            ).encode(),  # last: with it there is a run
+            # Last: with it there is a run.
+            "model.json": json.dumps(about, ensure_ascii=False, indent=1).encode(),
         },
     )
 
