@@ -145,7 +145,7 @@ def convert(data: Path, out: Path) -> None:
 def _cells(path: Path, *, header: bool = True) -> Iterator[list[str]]:
     with path.open(encoding="utf-8", newline="\n") as lines:
         for number, line in enumerate(lines):
-            if number or not header:
+            if (number or not header) and line.strip():
                 yield line.rstrip("\r\n").split("\t")
 
 

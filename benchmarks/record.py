@@ -99,7 +99,7 @@ def train(job: Job) -> None:
     if begun.exists() and resumed:
         _same(job, begun, shlex.join(command), recipe=digest, minutes=True)
     job.out.mkdir(parents=True, exist_ok=True)
-    _write(begun, {"command": shlex.join(command), "recipe": digest})
+    _write(begun, {"command": shlex.join(command), "recipe": digest, "emulated": job.emulate})
     typed = ["suguk", "train", "--resume", str(job.folder)] if resumed else command
     if resumed:  # the minutes of the command that is recorded, whatever it was begun with
         typed += [word for word in MINUTES.findall(shlex.join(command))[-1:] for word in shlex.split(word)]
@@ -137,6 +137,9 @@ def _same(job: Job, file: Path, command: str, *, recipe: str = "", minutes: bool
         )
     if recipe and found.get("recipe", recipe) != recipe:  # older rows do not say
         raise SystemExit(f"{job.called}: recorded before its recipe was changed\ngive another --out")
+    if found.get("emulated", job.emulate) != job.emulate:
+        how = "without" if job.emulate else "with"
+        raise SystemExit(f"{job.called}: recorded {how} --emulate\ngive another --out")
 
 
 def _last(folder: Path) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def table(out: Path) -> Iterator[str]:
     Then the means of groups of runs, of which every one is recorded.
     """
     yield (
-        "| run | scored on | seeds | training, min | evaluation, s | peak MB | "
+        "| run | scored on | seeds | training, min | evaluation, s | peak MiB | "
         + " | ".join((*SHOWN, "perplexity", "beside"))
         + " |"
     )

@@ -66,7 +66,7 @@ def test_a_table_of_seeds_and_their_ensemble(tmp_path: Path, monkeypatch: pytest
     assert (alone["run"], alone["seeds"], alone["exact"]) == ("cmudict", "1 2", "71.00 (70.00–72.00)")
     assert (together["run"], together["seeds"]) == ("cmudict, ensemble of 1+2", "1+2")
     assert (together["exact"], together["training, min"]) == ("75.00", "1.5 (1.0–2.0)")
-    assert together["peak MB"] == "900"
+    assert together["peak MiB"] == "900"
 
 
 def test_a_run_goes_on_with_its_own_command_or_not_at_all(
@@ -110,6 +110,15 @@ def test_a_recipe_that_was_changed_since(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(config, "recipe", lambda _: f"# words may change\n{changed}")
     with pytest.raises(SystemExit, match="before its recipe was changed"):
         train(first)
+
+
+def test_emulated_bfloat16_is_not_taken_for_the_processor_s_own(tmp_path: Path) -> None:
+    (first,) = jobs(tmp_path, 1)
+    row = {"command": shlex.join(first.train()), "emulated": False}
+    (tmp_path / "cmudict-1.json").write_text(json.dumps(row))
+    train(first)
+    with pytest.raises(SystemExit, match="recorded without --emulate"):
+        train(first._replace(emulate=True))
 
 
 def test_scores_of_another_command_are_not_taken_for_these(tmp_path: Path) -> None:

@@ -92,6 +92,18 @@ def test_copies_of_the_source() -> None:
     assert "Sources are copied" not in titles(given._replace(predictions=copied, references=wanted))
 
 
+def test_texts_are_compared_as_the_model_reads_them() -> None:
+    given = seen()
+    loud = [replace(p, source=f" Caf\u0065\u0301 {k} ") for k, p in enumerate(given.predictions)]
+    read = frozenset(f"caf\u00e9 {k}" for k in range(9))
+    copied = [replace(p, output=f"caf\u00e9 {k}") if k < 9 else p for k, p in enumerate(loud)]
+    lower = given._replace(predictions=copied, lowercase=True, training_sources=read)
+    assert {"Sources are copied", "Sources that were in training"} <= set(titles(lower))
+    assert titles(lower._replace(lowercase=False)) == []
+    wanted = [[p.source] if k < 9 else ["no"] for k, p in enumerate(copied)]
+    assert "Sources are copied" not in titles(lower._replace(references=wanted))
+
+
 def test_one_answer_for_all() -> None:
     assert "The same outputs again and again" in titles(seen(["i do not know"] * len(TEXTS)))
 
@@ -114,6 +126,9 @@ def test_overfitting_and_exposure() -> None:
         seen()._replace(forcing=Forcing(1.0, 1.0, 0.9, 0.5))
     )
     assert titles(seen()._replace(forcing=Forcing(None, 1.0, 0.6, 0.6))) == []
+    untrained = seen()._replace(forcing=Forcing(1.0, 1.0, 0.23, 0.43))
+    assert "Teacher forcing is mostly wrong" in titles(untrained, "note")
+    assert not any("Free running" in title for title in titles(untrained, "good"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The space that is searched."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from suguk import config as settings
 from suguk.errors import ConfigError
 from suguk.tuning import space as spaces
+from suguk.tuning.plan import Plan, best_recipe
 from suguk.tuning.space import Choice, Interval
+from suguk.tuning.summary import _command
 
 SPACE = """
 [model]
@@ -97,6 +100,26 @@ def test_what_cannot_be_searched_is_told(text: str, told: str) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the space"):
         spaces.read(tmp_path / "nowhere.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_space(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(SPACE, encoding="utf-8-sig")
+    assert spaces.read(tmp_path / "mine.toml")[1] == spaces.parse(SPACE, "here")
+
+
+def test_the_best_is_trained_from_anywhere_and_on_the_same_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = {"data": {"train": ["a.tsv"], "also": [["b.tsv"]]}, "source": {"embeddings": "words.vec"}}
+    plan = Plan(base, {}, "small", "", 1, None, "chrf", {})
+    found = settings.parse(best_recipe(plan, plan.config, 1.0, 3), "best.toml")
+    assert found["data"]["also"] == [[str(tmp_path / "b.tsv")]]
+    assert found["source"]["embeddings"] == str(tmp_path / "words.vec")
+    assert "train" not in found["data"]
+    assert "--device" not in _command(plan, Path("best.toml"), tmp_path)
+    plan = replace(plan, base=base | {"train": {"device": "cpu"}})
+    assert "--recipe best.toml --device cpu --out" in _command(plan, Path("best.toml"), tmp_path)
 
 
 def test_a_dimension_without_any_possible_choice_is_refused() -> None:

@@ -4,6 +4,7 @@ TOML in, TOML out; `section.key=value` overrides; an unknown key is refused with
 """
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -21,8 +22,8 @@ from suguk.errors import ConfigError
 
 __all__ = [
     "AttentionKind", "CellKind", "Config", "DataConfig", "Metric", "ModelConfig", "PredictConfig", "SideConfig",
-    "TargetConfig", "TokenizerKind", "TrainConfig", "assignments", "build", "documented", "load", "merge", "names",
-    "options", "parse", "recipe", "recipes", "to_toml",
+    "TargetConfig", "TokenizerKind", "TrainConfig", "anchored", "assignments", "build", "documented", "load", "merge",
+    "names", "options", "parse", "recipe", "recipes", "to_toml",
 ]  # fmt: skip
 
 
@@ -135,6 +136,19 @@ def load(recipe_name: str | None = None, overrides: Mapping[str, Any] | None = N
     except ConfigError:
         build(base, where=recipe_name or "settings")  # the recipe has the blame only if it is wrong by itself
         raise
+
+
+def anchored(config: Config) -> Config:
+    """With absolute paths: they are read from elsewhere, where a run is resumed or a study's best is trained."""
+    data, absolute = config.data, os.path.abspath
+    paths: dict[str, Any] = {key: tuple(map(absolute, getattr(data, key))) for key in ("train", "valid")}
+    paths["also"] = tuple(tuple(map(absolute, several)) for several in data.also)
+    sides = {
+        name: side.model_copy(update={"embeddings": absolute(side.embeddings)})
+        for name, side in (("source", config.source), ("target", config.target))
+        if side.embeddings
+    }
+    return config.model_copy(update={"data": data.model_copy(update=paths), **sides})
 
 
 def to_toml(config: Config) -> str:

@@ -40,11 +40,13 @@ def extended(log_probs: Tensor, switch: Tensor, weights: Tensor, copies: Tensor)
     # log σ(x) = −softplus(−x): ONNX has the latter, and a σ whose logarithm is −∞ from −18 on.
     generated = log_probs - F.softplus(-switch).unsqueeze(-1)
     generated = torch.cat([generated, torch.full_like(weights, -torch.inf, dtype=generated.dtype)], dim=-1)
-    same = (copies.unsqueeze(2) == copies.unsqueeze(1)).to(weights.dtype)  # [B, S, S]
-    mass = torch.matmul(weights, same) * (-F.softplus(switch)).exp().unsqueeze(-1)
     at = copies.unsqueeze(1).expand_as(weights)
-    both = (generated.gather(-1, at).exp() + mass.clamp(min=LEAST)).log()
-    return generated.scatter(-1, at, both.to(generated.dtype))
+    share = weights * (-F.softplus(switch)).exp().unsqueeze(-1)
+    written = generated.gather(-1, at).exp()
+    # Shares of one word are added up where its probability stands, so that no table of S × S is needed.
+    generated.scatter_(-1, at, 0.0).scatter_add_(-1, at, share.to(generated.dtype))
+    both = (written + generated.gather(-1, at).clamp(min=LEAST)).log()
+    return generated.scatter_(-1, at, both)
 
 
 def copied(switch: Tensor, weights: Tensor, copies: Tensor, target: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 
 from suguk import config as settings
 from suguk.config import Config, PredictConfig
+from suguk.data.split import as_read
 from suguk.errors import ModelError
 from suguk.evaluation import metrics, report
 from suguk.evaluation.report import Evaluation
@@ -71,7 +72,7 @@ def collect(
     """
     folder, choices = Path(run), choices or Choices()
     model = TrainedModel.load(folder, device)
-    options = change(model.config.predict)
+    options, lowercase = change(model.config.predict), model.config.data.lowercase
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     found = gather(model.config, data, about, choices.limit, choices.seed, **columns)
     predictions: list[Prediction] = []
@@ -87,7 +88,7 @@ def collect(
         found.references,
         options,
         _names(model),
-        lowercase=model.config.data.lowercase,
+        lowercase=lowercase,
         on_prediction=keep,
     )
     records = read_metrics(folder)
@@ -103,10 +104,13 @@ def collect(
         curves=curves,
         forcing=compared,
         sides=of_sides,
-        training_sources=frozenset(found.train.sources) if found.train is not None else frozenset(),
+        training_sources=frozenset(
+            as_read(text, lowercase) for text in (() if found.train is None else found.train.sources)
+        ),
         changed=found.changed,
         missing=found.missing,
         copies=model.config.model.copying,
+        lowercase=lowercase,
     )
     return Report(
         about=_about(folder, model, found, about, records),

@@ -113,7 +113,7 @@ def train(
         with team.in_turn():
             prepared, choices = _prepared(recipe, given) if run is None else prepared_from(run, recipe, given)
         prepared = agreed(prepared, team)
-        prepared = prepared._replace(config=_anchored(prepared.config))
+        prepared = prepared._replace(config=settings.anchored(prepared.config))
         begun = start(prepared, run) if team.first else Start(None, [], [])
         choices += begun.notes
         for choice in choices:
@@ -151,7 +151,7 @@ def resume(
         config, source, target = read_static(folder)
         with _alone(folder, team):
             saved = checkpoint.read_state(folder)
-            config = _anchored(_changed(config, _nested(overrides)))
+            config = settings.anchored(_changed(config, _nested(overrides)))
             _possible(config)
             with team.in_turn():
                 prepared = prepare(config, (source, target))
@@ -268,19 +268,6 @@ def _data_settings(
     given: dict[str, Any] = {"train": _several(data), "valid": _several(valid)}
     given |= {"also": [_several(paths) for paths in also], "source": source, "target": target}
     return {"data": {key: value for key, value in given.items() if value}}
-
-
-def _anchored(config: Config) -> Config:
-    """With absolute paths, as a resume may be called from elsewhere."""
-    data, absolute = config.data, os.path.abspath
-    paths: dict[str, Any] = {key: tuple(map(absolute, getattr(data, key))) for key in ("train", "valid")}
-    paths["also"] = tuple(tuple(map(absolute, several)) for several in data.also)
-    sides = {
-        name: side.model_copy(update={"embeddings": absolute(side.embeddings)})
-        for name, side in (("source", config.source), ("target", config.target))
-        if side.embeddings
-    }
-    return config.model_copy(update={"data": data.model_copy(update=paths), **sides})
 
 
 def _possible(config: Config, prepared: Prepared | None = None) -> None:

@@ -163,7 +163,7 @@ def best_recipe(plan: Plan, config: Config, score: float, trial: int) -> str:
     """The settings of a trial as a recipe for a full training: without its data and its share of time."""
     import tomli_w
 
-    plain = config.model_dump(mode="json", exclude_none=True)
+    plain = settings.anchored(config).model_dump(mode="json", exclude_none=True)
     for key in ("train", "valid", "source", "target", "header", "skip_bad"):
         plain["data"].pop(key, None)
     for key in OF_TRIALS:

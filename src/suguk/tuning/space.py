@@ -85,7 +85,7 @@ def read(path: str | Path | None = None) -> tuple[str, Space]:
         text = (resources.files("suguk") / "tuning" / "space.toml").read_text(encoding="utf-8")
         return text, parse(text, "the default space")
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors of Windows write a byte order mark
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"cannot read the space: {fault}", where=path) from None
     return text, parse(text, str(path))

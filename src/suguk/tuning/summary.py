@@ -133,6 +133,7 @@ def _command(plan: Plan, recipe: Path, folder: Path) -> str:
         columns.append("--header" if data.header else "--no-header")
     columns += ["--skip-bad"] * data.skip_bad
     valid = ["--valid", *data.valid] if data.valid else []
+    device = plan.config.train.device
     words = [
         "suguk",
         "train",
@@ -141,6 +142,7 @@ def _command(plan: Plan, recipe: Path, folder: Path) -> str:
         *columns,
         "--recipe",
         str(recipe),
+        *(() if device == "auto" else ("--device", device)),
         "--out",
         f"{folder}-best",
     ]
