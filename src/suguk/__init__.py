@@ -25,12 +25,12 @@ def train(
     data: "str | Path | Sequence[str | Path]",
     *,
     out: str | Path,
-    recipe: str | None = None,
+    recipe: str | Path | None = None,
     valid: "str | Path | Sequence[str | Path]" = (),
-    source: str = "",
-    target: str = "",
+    source: str | int = "",
+    target: str | int = "",
     overrides: Mapping[str, Any] | Sequence[str] = (),
-    also: "Sequence[str | Path | Sequence[str | Path]]" = (),
+    also: "str | Path | Sequence[str | Path | Sequence[str | Path]]" = (),
     start_from: str | Path | None = None,
     display: "Kind | Display" = "auto",
     stop: Callable[[int], bool] | None = None,
@@ -106,9 +106,9 @@ def evaluate(
     model: "str | Path | Predictor",
     data: "str | Path | Sequence[str | Path]",
     *,
-    source: str = "",
-    target: str = "",
-    metrics: Sequence[str] | None = None,
+    source: str | int = "",
+    target: str | int = "",
+    metrics: str | Sequence[str] | None = None,
     options: "PredictConfig | None" = None,
     lowercase: bool | None = None,
     tokenize: str = "13a",
@@ -125,6 +125,7 @@ def evaluate(
     from suguk.evaluation.report import evaluate as evaluate_pairs
 
     paths = [data] if isinstance(data, str | Path) else data
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     predictor = load(model) if isinstance(model, str | Path) else model
     like = predictor.config.data.names if isinstance(predictor, TextPredictor) else ("", "")
     if lowercase is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from suguk import agreement, asking, incoming
 from suguk.asking import Given, Ids, Reals, Tokens
 from suguk.config import Config, PredictConfig
-from suguk.copying import Copied, copier
+from suguk.copying import Copied, as_copied, copier
 from suguk.errors import UserError
 from suguk.fields import UNK, TextField
 from suguk.predictor import Attention, Constraint, Constraints, Hypothesis, Prediction, Score
@@ -155,7 +155,7 @@ class TextPredictor(ABC):
         for rows, wanted, forced in self._forced(sources, targets, attention=True):
             for i, source, target, weights in zip(rows.places, rows.ids, wanted, forced.weights, strict=True):
                 found[i] = Attention(
-                    source_tokens=tuple(self.source.tokens(source)),
+                    source_tokens=as_copied(self.source, self.copier, source, sources[i]),
                     target_tokens=self._tokens(target, source, sources[i]),
                     weights=weights[: len(target), : len(source)],
                 )
@@ -336,7 +336,7 @@ class TextPredictor(ABC):
         if attention and looked is not None:
             length = int(found.lengths[first])
             shown = Attention(
-                source_tokens=tuple(self.source.tokens(source_ids)),
+                source_tokens=as_copied(self.source, self.copier, source_ids, text),
                 target_tokens=self._tokens(found.tokens[first, :length].tolist(), source_ids, text),
                 weights=looked[:length, : len(source_ids)],
             )

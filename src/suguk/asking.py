@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suguk.config import PredictConfig
+from suguk.config.predict import FREE_TOKENS
 from suguk.errors import TooManyConstraintsError, UserError
 from suguk.fields import UNK, TextField
 from suguk.incoming import check_characters
@@ -51,10 +52,11 @@ def checked(options: PredictConfig) -> PredictConfig:
 def limits(lengths: Ids, asked: Sequence[Tokens], options: PredictConfig) -> Ids:
     """[B]: most tokens of each output. lengths: [B] of the sources.
 
-    Ten times the source's tokens + 50, and more where more is asked for, but at most `max_length`.
+    `length_ratio` times the source's tokens + 50, and more where more is asked for, but at most `max_length`.
     """
     more = np.array([len(one.prefix) + sum(map(len, one.required)) for one in asked], np.int64)
-    wanted: Ids = np.maximum(10 * lengths + 50 + more, options.min_length)
+    free = np.floor(options.length_ratio * lengths).astype(np.int64) + FREE_TOKENS
+    wanted: Ids = np.maximum(free + more, options.min_length)
     return np.minimum(wanted, options.max_length)
 
 

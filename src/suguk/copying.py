@@ -99,3 +99,12 @@ def copied(
     """Of these pairs; None where the model does not copy."""
     found = copier(config, source, target)
     return None if found is None else Copied(found, sources, targets)
+
+
+def as_copied(field: TextField, made: Copier | None, ids: Iterable[int], text: str) -> tuple[str, ...]:
+    """One readable string for each id of a source; where the model copies, what it may copy in the place of `<unk>`."""
+    ids = list(ids)
+    if made is None or not made.raw or UNK not in ids:
+        return tuple(field.tokens(ids))
+    pieces = (field.split(text)[at] if one == UNK else field.pieces([one])[0] for at, one in enumerate(ids))
+    return tuple(field.shown(list(pieces)))

@@ -1,13 +1,18 @@
 """Which engine answers for a path: PyTorch for a run directory, ONNX Runtime for an exported file."""
 
+import hashlib
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from suguk import config
 from suguk.answers import TextPredictor
 from suguk.errors import ModelError, UserError
 from suguk.predictor import EXPORTED
+
+if TYPE_CHECKING:
+    from suguk.runtime import OnnxModel
 
 Engine = Literal["auto", "onnx", "torch"]
 # What there is where a driver for a GPU is. Asking PyTorch itself takes a second.
@@ -19,9 +24,14 @@ def load(path: str | Path, device: str = "auto", engine: Engine = "auto", thread
     """See `suguk.load`."""
     if engine not in ("auto", "onnx", "torch"):
         raise UserError(f"unknown engine {engine!r}", hint="auto, onnx or torch")
-    if not 0 <= threads <= MOST_THREADS:
+    device = str(device)  # a torch.device too
+    if not isinstance(threads, int) or not 0 <= threads <= MOST_THREADS:
         raise UserError(
-            f"expected 0 to {MOST_THREADS} threads, found {threads}", hint="0: as many as there are cores"
+            f"expected 0 to {MOST_THREADS} threads, found {threads!r}", hint="0: as many as there are cores"
+        )
+    if not isinstance(path, str | Path):
+        raise UserError(
+            f"expected the path of a model, found {path!r:.60}", hint="join run directories: runs/a+runs/b"
         )
     names = members(path)
     if len(names) > 1:
@@ -49,11 +59,28 @@ def load(path: str | Path, device: str = "auto", engine: Engine = "auto", thread
     wanted = engine == "onnx" or (engine == "auto" and held.exists())
     if wanted and (device == "cpu" or engine == "onnx" or (device == "auto" and not gpu_in_sight())):
         try:
-            return _exported(held, device, threads)
+            return _of_run(path, _exported(held, device, threads), threads)
         except ModelError as fault:
             fault.hint = f"`suguk export {path} {held}` makes it anew; `--engine torch` answers without it"
             raise
     return _trained(names, device, threads)
+
+
+def _of_run(run: Path, model: "OnnxModel", threads: int) -> "OnnxModel":
+    """The run's export with its settings of the search as they are now. ModelError for one of other weights."""
+    weights, made = run / "model.safetensors", model.about.get("weights_sha256")
+    if made is not None and weights.exists() and hashlib.sha256(weights.read_bytes()).hexdigest() != made:
+        raise ModelError("the export is of other weights than model.safetensors", where=run / EXPORTED)
+    text = run / "config.toml"
+    if text.exists():
+        try:
+            written = text.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as fault:
+            raise ModelError(f"cannot be read: {fault}", where=text) from None
+        now = config.build(config.parse(written, str(text)), str(text)).predict
+        model.config = model.config.model_copy(update={"predict": now})
+    model.origin = load, (run.resolve(), "cpu", "onnx", threads)
+    return model
 
 
 def members(path: str | Path) -> list[Path]:
@@ -82,7 +109,7 @@ def gpu_in_sight() -> bool:
     return signs and find_spec("torch") is not None
 
 
-def _exported(path: Path, device: str, threads: int) -> TextPredictor:
+def _exported(path: Path, device: str, threads: int) -> "OnnxModel":
     from suguk.runtime import OnnxModel
 
     if device not in ("auto", "cpu"):

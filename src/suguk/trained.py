@@ -3,6 +3,7 @@
 Shapes: B rows (sources), S source length, T target length, K hypotheses.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -140,17 +141,17 @@ class _Answering:
 
 
 def pick_device(name: str) -> str:
-    """auto: the GPU if there is one. UserError where a GPU is asked for and there is none."""
+    """auto: the GPU if there is one. UserError where a GPU is asked for and there is none, or another device."""
+    name = str(name)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise UserError(f"unknown device {name!r}", hint="auto, cpu, cuda or cuda:N")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             "no CUDA device is available", where=f"device {name}", hint="use --device cpu or auto"
         )
-    try:
-        index = torch.device(name).index or 0
-    except RuntimeError:
-        raise UserError(f"unknown device {name!r}", hint="auto, cpu, cuda or cuda:N") from None
+    index = torch.device(name).index or 0
     if name.startswith("cuda") and index >= torch.cuda.device_count():
         raise UserError(
             f"no such GPU: this machine has {torch.cuda.device_count()}, counted from 0",

@@ -247,3 +247,24 @@ def test_several_hypotheses_by_a_setting(model: Path) -> None:
     assert len(by_option.lines) == 3
     wrong = suguk("predict", model, "--set", "predict.n_best=x", given="abc\n")
     assert (wrong.status, "n_best" in wrong.err) == (2, True)
+
+
+def test_a_terminal_is_told_what_to_do_and_survives_a_bad_line(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams.Lines, "interactive", property(lambda _: True))
+    ran = suguk("predict", model, given=b"abc\nb\xe9\ncba\n")
+    assert ran.status == 0
+    assert ran.err.startswith("type a line for an answer; Ctrl-D ends\n")
+    assert "standard input:2: left out: not UTF-8" in ran.err
+    assert len(ran.lines) == 3
+
+
+def test_outputs_that_were_cut_are_counted(model: Path) -> None:
+    words = ["--beam", 1, "--max-length", 9, "--min-length", 9]
+    plain = suguk("predict", model, "--jsonl", *words, given="abc\ncba\n").lines
+    cut = [not one["finished"] for one in map(json.loads, plain)]
+    ran = suguk("predict", model, *words, given="abc\ncba\n")
+    told = f"warning: {sum(cut)} outputs were cut before their end; predict.max_length and length_ratio bound them\n"
+    assert ran.err == (told if any(cut) else "")
+    assert any(cut)

@@ -243,6 +243,26 @@ class TestAssignments:
         assert set(settings) == {"data"}
 
 
+class TestOneOfSeveral:
+    def test_one_needs_no_brackets(self) -> None:
+        given = ["train.freeze=encoder", "data.train=a.tsv", "data.weights=2"]
+        built = config.load("small", config.assignments(given))
+        assert built.train.freeze == ("encoder",)
+        assert built.data.train == ("a.tsv",)
+        assert built.data.weights == (2.0,)
+        assert config.load("small", config.assignments(["data.also=b.tsv"])).data.also == (("b.tsv",),)
+        assert config.load("small", {"data": {"also": ["b.tsv"]}}).data.also == (("b.tsv",),)
+
+    def test_columns_by_number(self) -> None:
+        data = config.load("small", config.assignments(["data.source=2", "data.target=1"])).data
+        assert (data.source, data.target) == ("2", "1")
+
+    @pytest.mark.parametrize("item", ["data.columns=a", "data.source=true", "model.hidden=[3]"])
+    def test_what_is_wrong_stays_wrong(self, item: str) -> None:
+        with pytest.raises(ConfigError, match=item.partition("=")[0]):
+            config.load("small", config.assignments([item]))
+
+
 class TestMerge:
     def test_overrides_beat_the_recipe_and_the_recipe_the_defaults(self) -> None:
         recipe = config.load("luong2015")

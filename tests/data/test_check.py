@@ -118,7 +118,7 @@ class TestReport:
     def test_characters_take_their_own_recipe(self) -> None:
         small, chars = settings.load("small"), settings.load("chars")
         report = check(made(WORDS), None, small, chars)
-        assert "recipe: chars, as a side is of characters or symbols" in report.choices
+        assert "recipe: chars, as the source is of characters or symbols" in report.choices
         assert report.statistics["parameters"] == check(made(WORDS), None, chars).statistics["parameters"]
         assert report.statistics["parameters"] != check(made(WORDS), None, small).statistics["parameters"]
 

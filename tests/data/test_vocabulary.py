@@ -70,7 +70,9 @@ def test_one_vocabulary_is_of_one_kind() -> None:
     [
         ("bpe", "word", "small"),
         ("char", "bpe", "chars"),
-        ("word", "symbols", "chars"),
+        ("word", "symbols", "small"),
+        ("symbols", "bpe", "chars"),
+        ("bpe", "char", "chars"),
         ("unigram", "byte", "small"),
     ],
 )

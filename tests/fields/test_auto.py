@@ -125,3 +125,14 @@ def test_next_to_no_text_still_gets_an_answer(lines: list[str]) -> None:
     choice = choose(lines, 8009)
     assert choice.kind in ("bpe", "char", "symbols")
     assert choice.reason
+
+
+def test_labels_are_symbols_where_they_are_written() -> None:
+    draw = random.Random(1)
+    labels = draw.choices(["question", "statement", "order"], k=300)
+    assert choose(labels, 8000, target=True).kind == "symbols"
+    assert choose(labels, 8000).kind == "char"  # words to be read may be others tomorrow
+    sums = [str(draw.randint(1, 20)) for _ in range(300)]
+    assert choose(sums, 8000, target=True).kind == "char"
+    names = [f"name{k}" for k in range(300)]
+    assert choose(names, 8000, target=True).kind == "char"

@@ -1,9 +1,11 @@
 """Which engine answers for a run directory, and what training leaves there."""
 
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import suguk
 from suguk import loading
@@ -57,6 +59,46 @@ def test_without_pytorch_the_export_answers_beside_a_gpu(
 def test_the_ending_of_an_exported_file_may_be_in_capitals(run: Path, tmp_path: Path) -> None:
     shutil.copy(run / "model.onnx", tmp_path / "M.ONNX")
     assert isinstance(suguk.load(tmp_path / "M.ONNX"), OnnxModel)
+
+
+def test_an_export_of_other_weights_is_refused(run: Path, tmp_path: Path) -> None:
+    """As where a newer run directory was copied over an older one."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    weights = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(ModelError, match=r"other weights than model.safetensors\n.*makes it anew"):
+        suguk.load(copy)
+    assert isinstance(suguk.load(copy, engine="torch"), TrainedModel)
+
+
+def test_settings_of_the_search_are_those_of_the_run_directory(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    text = (copy / "config.toml").read_text(encoding="utf-8")
+    (copy / "config.toml").write_text(text.replace("beam = 5", "beam = 2"), encoding="utf-8")
+    assert [suguk.load(copy, engine=engine).config.predict.beam for engine in ("onnx", "torch")] == [2, 2]
+    (copy / "config.toml").write_bytes(b"\xff")
+    with pytest.raises(ModelError, match=r"config\.toml: cannot be read"):
+        suguk.load(copy)
+
+
+def test_a_model_goes_to_another_process(run: Path) -> None:
+    for path in (run, run / "model.onnx"):
+        model = suguk.load(path)
+        again = pickle.loads(pickle.dumps(model))
+        assert again.predict(WORDS) == model.predict(WORDS)
+        assert again.config == model.config
+
+
+def test_what_is_no_device_and_no_number_of_threads(run: Path) -> None:
+    assert isinstance(suguk.load(run, torch.device("cpu"), "torch"), TrainedModel)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"unknown device 'mps'\n.*cuda:N"):
+        suguk.load(run, "mps", "torch")
+    with pytest.raises(UserError, match="threads, found '2'"):
+        suguk.load(run, threads="2")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"expected the path of a model.*\n.*runs/a\+runs/b"):
+        suguk.load([run, run])  # type: ignore[arg-type]
 
 
 def test_what_does_not_go_together(run: Path) -> None:

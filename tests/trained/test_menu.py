@@ -332,6 +332,9 @@ def test_members_copy_all_or_none(model: TrainedModel) -> None:
     other = TrainedModel(config, model.source, model.target, copying)
     with pytest.raises(UserError, match="some of the models copy"):
         TrainedEnsemble.of([model, other])
+    shown = other.predict(["a zebra c"], attention=True)[0].attention
+    assert shown is not None
+    assert shown.source_tokens == ("▁a", "▁zebra", "▁c", "<eos>")  # what can be copied, not `<unk>`
     both = TrainedEnsemble.of([other, other])
     for one, wanted in zip(
         both.predict(["a zebra c", "on"]), other.predict(["a zebra c", "on"]), strict=True

@@ -241,6 +241,26 @@ def test_what_cannot_change(whole: Path, setting: str) -> None:
         suguk.resume(whole, overrides=[setting], display="silent")
 
 
+def test_what_is_no_setting_is_told_with_the_nearest_one(whole: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting train\.epoch; did you mean train\.epochs"):
+        suguk.resume(whole, overrides=["train.epoch=2"], display="silent")
+
+
+def test_an_average_of_averages_needs_another_run(whole: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"averaged already, by train\.ema.*\n.*train anew with train\.ema=0"
+    ):
+        suguk.resume(whole, overrides=["train.average_last=2"], display="silent")
+
+
+def test_the_search_can_change_later(tmp_path: Path, whole: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    suguk.resume(run, overrides=["predict.beam=2"], display="silent")
+    same(whole, run)
+    assert suguk.load(run, engine="torch").config.predict.beam == 2
+
+
 def test_a_setting_that_is_refused_is_not_kept(tmp_path: Path, whole: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(whole, run)
@@ -261,10 +281,10 @@ def test_data_that_were_moved_are_named(tmp_path: Path, data: Path, monkeypatch:
         stop=lambda step: step == 3,
     )
     first.rename(moved)
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match=r"no such file\n.*if the data have moved: --set data\.train=PATH"):
         suguk.resume(tmp_path / "run", display="silent")
     monkeypatch.chdir(tmp_path)
-    suguk.resume(tmp_path / "run", overrides={"data.train": [moved.name]}, display="silent")
+    suguk.resume(tmp_path / "run", overrides=[f"data.train={moved.name}"], display="silent")
     assert str(moved) in (tmp_path / "run/config.toml").read_text(encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -224,7 +225,7 @@ def test_divergence_keeps_what_was_good(data: Path, tmp_path: Path) -> None:
         UserError, match=r"diverged.* at step \d+, epoch \d\.\d\d; no model.*\n.*hint: .*lower train.lr"
     ):
         train(data, tmp_path / "run", **settings)
-    assert not (tmp_path / "run/training").exists()
+    assert not (tmp_path / "run/model.safetensors").exists()
     with pytest.raises(UserError, match="diverged"):
         suguk.resume(tmp_path / "run", display="silent")
     suguk.resume(tmp_path / "run", overrides=["train.lr=0.1"], display="silent")
@@ -348,6 +349,40 @@ def test_evaluate_reads_references_of_a_directory(run: Path, data: Path) -> None
     evaluation = suguk.evaluate(run, data, metrics=["exact"])
     assert list(evaluation.scores) == ["exact"]
     assert evaluation.sources == 307
+
+
+def test_one_metric_and_columns_by_number(run: Path, data: Path, tmp_path: Path) -> None:
+    table = tmp_path / "turned.tsv"
+    rows = [line.split("\t") for line in data.read_text(encoding="utf-8").splitlines()[1:]]
+    table.write_text("".join(f"{target}\t{source}\n" for source, target in rows), encoding="utf-8")
+    found = suguk.evaluate(run, table, source=2, target=1, metrics="exact")
+    assert found.scores["exact"] == suguk.evaluate(run, data, metrics=["exact"]).scores["exact"]
+
+
+def test_arguments_of_other_kinds(data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(suguk.config.recipe("small"), encoding="utf-8")
+    model = suguk.train(
+        data,
+        out=tmp_path / "run",
+        recipe=recipe,
+        also=data,
+        source=1,
+        target=2,
+        overrides=TINY,
+        display="silent",
+    )
+    assert model.config.data.also == ((str(data),),)
+    with pytest.raises(UserError, match=r"unknown display 'loud'\n.*plain"):
+        suguk.train(data, out=tmp_path / "loud", recipe="small", display="loud")  # type: ignore[arg-type]
+
+
+def test_a_rate_that_never_came_up_is_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = TINY | {"train.schedule": "inverse-sqrt", "train.warmup": 10_000, "train.epochs": 1}
+    suguk.train(data, out=tmp_path / "run", recipe="small", overrides=settings, display="plain")
+    assert re.search(r"learning rate was still rising.*--set train\.warmup=\d", capsys.readouterr().err)
 
 
 def test_the_functions_stay_functions() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ import suguk
 from suguk import config as settings
 from suguk.errors import ConfigError, DataError, ModelError
 from suguk.model import build
+from suguk.run_directory import read_metrics
 from suguk.training.freeze import freeze
 from suguk.training.start import START
 from tests.training.test_resume import same
@@ -37,13 +38,20 @@ def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("more") / "more.tsv", 151, seed=5)
 
 
-def tune(data: Path, out: Path, parent: Path, given: dict[str, Any] | None = None, stop: int = 0) -> Any:
+def tune(
+    data: Path,
+    out: Path,
+    parent: Path,
+    given: dict[str, Any] | None = None,
+    stop: int = 0,
+    display: Literal["plain", "silent"] = "silent",
+) -> Any:
     return suguk.train(
         data,
         out=out,
         start_from=parent,
         overrides=LOOP | (given or {}),
-        display="silent",
+        display=display,
         stop=(lambda step: step == stop) if stop else None,
     )
 
@@ -123,12 +131,27 @@ class TestFineTuning:
         with pytest.raises(ConfigError, match=r"model\.coverage = False does not go with"):
             tune(more, tmp_path / "back", tmp_path / "run", {"model.coverage": False})
 
+    def test_what_makes_the_model_worse_is_not_kept(
+        self, parent: Path, more: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ruin = {"train.lr": 50.0, "train.warmup": 0, "train.epochs": 1, "train.average_last": 0}
+        tune(more, tmp_path / "run", parent, ruin, display="plain")
+        told = capsys.readouterr().err
+        assert "the model that this run starts from:\nvalidation at step 0, epoch 0.00" in told
+        assert "warning: no validation was better than the model that this run starts from" in told
+        scored = [record for record in read_metrics(tmp_path / "run") if record["kind"] == "valid"]
+        assert [record["step"] for record in scored if record["best"]] == [0]
+        first, then = (suguk.load(folder, engine="torch") for folder in (parent, tmp_path / "run"))
+        for one, other in zip(first.predict(["abc", "bca"]), then.predict(["abc", "bca"]), strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+
     @pytest.mark.parametrize("damage", ["gone", "cut"])
     def test_weights_to_begin_with_that_are_not_there(
         self, parent: Path, more: Path, tmp_path: Path, damage: str
     ) -> None:
         tune(more, tmp_path / "run", parent, stop=1)
         shutil.rmtree(tmp_path / "run/training")
+        (tmp_path / "run/model.safetensors").unlink()  # as if killed before it was written
         weights = tmp_path / "run" / START
         content = weights.read_bytes()
         weights.unlink()

@@ -186,19 +186,31 @@ def _answer(
             raise too_many_constraints(number)
 
     with streams.Lines(file, LONGEST_TEXT, skip_bad=how.skip_bad) as lines:
+        if lines.interactive:
+            say("type a line for an answer; Ctrl-D ends")
+            lines.skip_bad, how = (
+                True,
+                how._replace(skip_bad=True),
+            )  # a bad line is told, and another one typed
         waiting = how.line_buffered or lines.interactive  # else many are decoded together
         found = one_by_one(lines) if waiting else answers(lines, asked)
         if how.workers is not None:
             from suguk.corpus import map_lines
 
             found = map_lines(model, lines, options, how.workers, attention=attention)
+        cut = 0
         for number, prediction in enumerate(found, start=1):
+            cut += not (prediction.finished or prediction.problem)
             if problem := lines.bad.pop(number, "") or prediction.problem:
                 _leave_out(f"{lines.name}:{number}", number, problem, how)
                 continue
             _write(number, prediction, jsonl=how.jsonl, ranked=how.ranked)
             if how.pictures is not None:
                 draw(prediction, how.pictures / f"{number:04d}.svg")
+        if cut and not lines.interactive:
+            say(
+                f"warning: {cut:,} outputs were cut before their end; predict.max_length and length_ratio bound them"
+            )
 
 
 def _refuse_together(

@@ -112,8 +112,9 @@ def recipes() -> list[str]:
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
-def recipe(name: str) -> str:
+def recipe(name: str | Path) -> str:
     """TOML text of a bundled recipe, or of a `.toml` file of the user's; ConfigError if there is none."""
+    name = str(name)
     if name.endswith(".toml"):
         try:
             return Path(name).read_text(encoding="utf-8-sig")  # editors of Windows write a byte order mark
@@ -128,13 +129,15 @@ def recipe(name: str) -> str:
     return (resources.files("suguk") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
 
 
-def load(recipe_name: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+def load(recipe_name: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
     """Defaults, then a recipe, then overrides; checked as a whole."""
-    base = parse(recipe(recipe_name), recipe_name) if recipe_name else {}
+    base = parse(recipe(recipe_name), str(recipe_name)) if recipe_name else {}
     try:
         return build(merge(base, overrides or {}))
     except ConfigError:
-        build(base, where=recipe_name or "settings")  # the recipe has the blame only if it is wrong by itself
+        build(
+            base, where=str(recipe_name or "settings")
+        )  # the recipe has the blame only if it is wrong by itself
         raise
 
 

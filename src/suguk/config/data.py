@@ -1,9 +1,9 @@
 """The settings of the data, and of how each side's text becomes tokens."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from suguk.config.base import Section
 
@@ -41,6 +41,17 @@ class DataConfig(Section):
         description="how often an epoch has each pair of train and of every one of also; with a fraction some of the "
         "pairs, drawn anew in every epoch, come once more; empty: once",
     )
+
+    @field_validator("source", "target", mode="before")
+    @classmethod
+    def number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def one_table(cls, value: Any) -> Any:
+        one = value[0] if isinstance(value, tuple | list) and len(value) == 1 else value
+        return ((one,),) if isinstance(one, str) else value
 
     @property
     def names(self) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from suguk.config.base import Section
 
+FREE_TOKENS = 50  # that every output may have, however short its source
+
 
 class PredictConfig(Section):
     """Defaults of the search."""
@@ -25,8 +27,13 @@ class PredictConfig(Section):
     max_length: int = Field(
         200,
         ge=1,
-        description="most tokens of an output with <eos>; also at most 10 times the source's tokens + 50, and what is "
-        "asked for",
+        description="most tokens of an output with <eos>; unset: more where training targets are longer",
+    )
+    length_ratio: float = Field(
+        10.0,
+        gt=0,
+        description="most tokens of an output for each of the source's, over 50 and what is asked for, which are "
+        "always allowed; unset: more where training targets are longer",
     )
     min_length: int = Field(1, ge=1, description="fewest tokens of an output with <eos>")
     no_repeat_ngram: int = Field(0, ge=0, description="no sequence of so many tokens comes twice; 0: any may")

@@ -9,6 +9,7 @@ from suguk.config import Config, DataConfig
 from suguk.data import cache
 from suguk.data.check import judged, leaks
 from suguk.data.epochs import Mix
+from suguk.data.longest import room
 from suguk.data.read import Pairs, may_have_header, read
 from suguk.data.split import apart, split
 from suguk.data.texts import Texts
@@ -54,6 +55,7 @@ def prepare(config: Config, fields: tuple[TextField, TextField] | None = None) -
         side: {"tokenizer": field.kind} for side, field in (("source", source), ("target", target))
     }
     known["data"] = {"columns": _columns(config.data, train)}
+    known["predict"], told = room(config, train, source, target)
     return Prepared(
         train=train,
         valid=valid,
@@ -61,7 +63,7 @@ def prepare(config: Config, fields: tuple[TextField, TextField] | None = None) -
         target=target,
         config=settings.build(settings.merge(config.model_dump(exclude_none=True), known)),
         fingerprint=fingerprint(config, found),
-        choices=found.choices + chosen,
+        choices=found.choices + chosen + told,
         skipped=found.skipped,
         parts=found.sizes,
     )

@@ -62,8 +62,8 @@ class Pairs:
 def read(
     paths: Sequence[str | Path],
     *,
-    source: str = "",
-    target: str = "",
+    source: str | int = "",
+    target: str | int = "",
     header: bool | None = None,
     skip_bad: bool = False,
     like: tuple[str, str] = ("", ""),
@@ -76,7 +76,7 @@ def read(
     (it carries every one); with `skip_bad` the bad rows are left out and listed in `problems`. What the texts are like
     (empty, too long, repeated) is judged in `suguk.data.check`.
     """
-    names = tuple(str(path) for path in paths)
+    names, source, target = tuple(str(path) for path in paths), str(source), str(target)
     if len(names) not in (1, 2):
         raise DataError(f"expected one table or two parallel files, found {len(names)} paths", hint=KINDS)
     pairs = Pairs(names)

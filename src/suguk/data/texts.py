@@ -13,9 +13,14 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import IO, overload
+from typing import IO, TYPE_CHECKING, overload
+
+import numpy as np
 
 from suguk.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HELD = 2**25  # bytes that are kept in memory
 BLOCK = 2**12  # texts that are read at a time where all of them are
@@ -81,6 +86,11 @@ class Texts(Sequence[str]):
             return [text for at in range(begin, end, BLOCK) for text in self._block(at, min(at + BLOCK, end))]
         at = range(len(self))[index]
         return self._bytes(self._ends[at], self._ends[at + 1]).decode()
+
+    def sizes(self) -> "NDArray[np.int64]":
+        """Bytes of each text in UTF-8, without reading any."""
+        ends = np.array(self._ends, np.int64)
+        return ends[1:] - ends[:-1]
 
     def __iter__(self) -> Iterator[str]:
         at = 0

@@ -60,9 +60,11 @@ def _made(train: Pairs, config: Config) -> Vocabulary:
 
 def recipe_for(source: TextField, target: TextField) -> tuple[str, str]:
     """(recipe, reason) where the user names none: `chars` or `small`."""
-    if {source.kind, target.kind} & {"char", "symbols"}:
-        return "chars", "a side is of characters or symbols"
-    return "small", "both sides are sentences"
+    if source.kind in ("char", "symbols"):
+        return "chars", "the source is of characters or symbols"
+    if target.kind == "char":
+        return "chars", "the target is of characters"
+    return "small", "the source is sentences" if target.kind == "symbols" else "both sides are sentences"
 
 
 def _shared(train: Pairs, config: Config) -> Vocabulary:
@@ -85,6 +87,6 @@ def _field(
 ) -> TextField:
     if side.tokenizer != "auto":
         return TextField.train(side.tokenizer, texts, side.vocab_size, lowercase)
-    choice = choose(texts, side.vocab_size)
+    choice = choose(texts, side.vocab_size, target=name == "target")
     choices.append(f"{name}.tokenizer = {choice.kind} ({choice.reason})")
     return TextField.train(choice.kind, texts, side.vocab_size, lowercase)

@@ -1,5 +1,6 @@
 """From a run directory to one file: graph, weights, fields, settings and a card; checked before it is kept."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -189,6 +190,7 @@ def _about(folder: Path) -> dict[str, Any]:
         "trained": made.get("created"),
         "data": made.get("data"),
         "validation": _validation(folder),
+        "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
     }
 
 

@@ -42,10 +42,13 @@ class _Text(NamedTuple):
         return f"{self.words:.1f} words and {self.characters:.1f} characters a line"
 
 
-def choose(lines: Sequence[str], vocab_size: int) -> Choice:
-    """The tokenizer for these lines (the training side). vocab_size: most entries a closed set may have."""
+def choose(lines: Sequence[str], vocab_size: int, *, target: bool = False) -> Choice:
+    """The tokenizer for these lines (the training side). vocab_size: most entries a closed set may have.
+
+    target: what is written, which may be labels: one item of a closed set a line.
+    """
     text = _measure(lines[:: -(-len(lines) // MOST) or 1])
-    if _closed(text, vocab_size):
+    if _closed(text, vocab_size, labels=target and text.digits < DIGITS):
         rarest = min(text.items.values())
         often = "once" if rarest == 1 else f"{rarest:,} times"
         of = f"{text.lines:,} lines" + (f" of {len(lines):,}" if len(lines) > MOST else "")
@@ -90,12 +93,12 @@ def _without_spaces(character: str) -> bool:
     return name.startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"))
 
 
-def _closed(text: _Text, vocab_size: int) -> bool:
-    """Few distinct items, seen often, half the lines know (next to) all of them; more than one a line."""
+def _closed(text: _Text, vocab_size: int, *, labels: bool) -> bool:
+    """Few distinct items, seen often, half the lines know (next to) all of them; more than one a line, if no labels."""
     distinct = len(text.items)
     single = all(len(item) == 1 for item in text.items)
     most = min(SYLLABLES if single else SYMBOLS, vocab_size - 4)
-    if not 1 < distinct <= most or text.words <= 1.2:
+    if not 1 < distinct <= most or (text.words <= 1.2 and not labels):
         return False
     often = sum(text.items.values()) / distinct >= OFTEN
     return often and text.late <= LATE

@@ -4,6 +4,7 @@ Shapes: B rows (sources), S source length, T target length, K hypotheses.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,21 @@ class OnnxModel(TextPredictor):
     ) -> None:
         super().__init__(config, source, target)
         self.session, self.about = session, about
+        self.origin: tuple[Callable[..., TextPredictor], tuple[Any, ...]] | None = (
+            None  # how to load it again
+        )
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> "OnnxModel":
         """threads: that one answer is computed with; 0: as many as there are cores. ModelError says what is wrong."""
         path = Path(path)
-        return cls.of(container.read(path), path, threads)
+        model = cls.of(container.read(path), path, threads)
+        model.origin = cls.load, (path.resolve(), threads)
+        return model
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Another process loads the file again: a session of ONNX Runtime cannot be sent."""
+        return super().__reduce__() if self.origin is None else self.origin
 
     @classmethod
     def of(cls, content: bytes, path: Path, threads: int = 0) -> "OnnxModel":

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from suguk.errors import UserError
 from suguk.evaluation.metrics import LABELS
 from suguk.training.validate import Validation
 
@@ -50,6 +51,10 @@ def choose(kind: Kind | Display) -> Display:
         return kind
     if kind == "auto":
         kind = "rich" if sys.stderr.isatty() else "plain"
+    if kind not in ("rich", "plain", "silent"):
+        raise UserError(
+            f"unknown display {kind!r}", hint="auto, rich, plain, silent, or an object of your own"
+        )
     displays: dict[str, type[Display]] = {"rich": RichDisplay, "plain": PlainDisplay, "silent": SilentDisplay}
     return displays[kind]()
 

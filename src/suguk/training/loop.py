@@ -54,12 +54,16 @@ class Loop:
         started: float,
         place: Place,
         team: Team,
+        fine_tuning: bool = False,
     ) -> None:
-        """saved: where to go on. started: when this session began, by time.monotonic. place: of a pair in its file."""
+        """saved: where to go on. started: when this session began, by time.monotonic. place: of a pair in its file.
+
+        fine_tuning: the model is another run's, so it is scored as it is first, and is kept if nothing is better.
+        """
         self.folder, self.trained, self.model, self.device = folder, trained, trained.model, trained.device
         self.config = config = trained.config.train
         self.epochs, self.validator, self.display, self.place = dataset, validator, display, place
-        self.team = team
+        self.team, self.fine_tuning = team, fine_tuning
         self.updater = Updater(self.model, config, self.device)
         self.average = Average(self.model, config.ema) if config.ema else None
         self.last = Last(folder, self.model, config.average_last) if config.average_last else None
@@ -120,6 +124,11 @@ class Loop:
         """Until the end, or until stop(step), asked after every update, is true. Whether the end came."""
         self.log = MetricsLog(self.folder, self.progress.metrics_bytes) if self.team.first else None
         try:
+            if self.progress.step == 0 and self.progress.validated < 0:
+                self.save()  # there is a state to go on from before there is any model
+            if self.fine_tuning and self.progress.validated < 0:
+                self.display.note("the model that this run starts from:")
+                self.validate()
             while not (limit := self._reached()):
                 self._advance()
                 if self.team.any(stop(self.progress.step)):
@@ -282,7 +291,7 @@ class Loop:
                 write_weights(self.folder, self.model)
         if self.last is None:
             progress.kept = []  # should averaging be switched on again, these are not the last ones
-        else:
+        elif progress.step:
             self._keep(self.last)
         self.save()
         if self.last is not None and self.team.first:

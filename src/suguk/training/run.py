@@ -4,8 +4,8 @@ import json
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 from suguk import config as settings
 from suguk import files
-from suguk.config import Config, TrainConfig
+from suguk.config import Config, PredictConfig, TrainConfig
 from suguk.copying import copied
 from suguk.data import cache
 from suguk.data.batch import Dataset, Side
@@ -24,7 +24,7 @@ from suguk.data.epochs import Cut, Epochs, Mix
 from suguk.data.prepare import Prepared, prepare
 from suguk.data.read import Pairs
 from suguk.data.vocabulary import recipe_for
-from suguk.errors import ConfigError, ModelError, UserError
+from suguk.errors import ConfigError, DataError, ModelError, UserError
 from suguk.explain.curves import learning_curves
 from suguk.fields import TextField
 from suguk.incoming import is_text
@@ -36,6 +36,7 @@ from suguk.training import checkpoint
 from suguk.training.checkpoint import Saved
 from suguk.training.display import Display, Kind, choose
 from suguk.training.diverged import Place
+from suguk.training.ending import ended_text, stopped_text
 from suguk.training.freeze import freeze
 from suguk.training.interrupt import Interrupt
 from suguk.training.loop import Loop, Stop
@@ -61,13 +62,7 @@ KEPT = {
 }
 CHANGEABLE = {f"train.{key}" for key in TrainConfig.model_fields.keys() - KEPT}
 CHANGEABLE |= {"data.train", "data.also", "data.valid"}
-
-# By which a training ends, and what its message adds.
-LIMITS = {
-    "epochs": "",
-    "minutes": ", which counts all sessions together",
-    "early_stopping": ": so many validations in a row were no better",
-}
+CHANGEABLE |= {f"predict.{key}" for key in PredictConfig.model_fields}
 
 
 class _Job(NamedTuple):
@@ -92,12 +87,12 @@ def train(
     data: Paths,
     *,
     out: str | Path,
-    recipe: str | None = None,
+    recipe: str | Path | None = None,
     valid: Paths = (),
-    source: str = "",
-    target: str = "",
+    source: str | int = "",
+    target: str | int = "",
     overrides: Overrides = (),
-    also: Sequence[Paths] = (),
+    also: str | Path | Sequence[Paths] = (),
     start_from: str | Path | None = None,
     display: Kind | Display = "auto",
     stop: Stop | None = None,
@@ -153,7 +148,7 @@ def resume(
             saved = checkpoint.read_state(folder)
             config = settings.anchored(_changed(config, _nested(overrides)))
             _possible(config)
-            with team.in_turn():
+            with team.in_turn(), _moved():
                 prepared = prepare(config, (source, target))
             _same_data(folder, prepared)
             if overrides and team.first:
@@ -164,6 +159,18 @@ def resume(
             return _session(job, shown, stop, team)
     finally:
         shown.close()
+
+
+@contextmanager
+def _moved() -> Iterator[None]:
+    """Data that are not where they were are told with how to name them."""
+    try:
+        yield
+    except DataError as fault:
+        if fault.message == "no such file":
+            two = 'two parallel files as \'["A", "B"]\''
+            fault.hint = f"if the data have moved: --set data.train=PATH --set data.valid=PATH, {two}"
+        raise
 
 
 def _alone(folder: Path, team: Team) -> AbstractContextManager[None]:
@@ -181,11 +188,12 @@ def _session(job: _Job, shown: Display, stop: Stop | None, team: Team) -> Traine
         model = build(config.model, job.source.size, job.target.size, seed=config.train.seed)
         if job.saved is None and team.first:
             begin(folder, config, model)
+        fine_tuning = bool(json.loads((folder / "model.json").read_text(encoding="utf-8")).get("lineage"))
         trained = TrainedModel(config, job.source, job.target, model, str(device))
         validator = Validator(config, job.source, job.target, job.valid)
         shown.note(_plan(job, trained))
         given = folder, trained, dataset, validator, shown, job.saved
-        loop = Loop(*given, started=job.started, place=_place(job), team=team)
+        loop = Loop(*given, started=job.started, place=_place(job), team=team, fine_tuning=fine_tuning)
         ended = loop.run(lambda step: (stop is not None and stop(step)) or interrupt.number is not None)
     if (folder / "model.safetensors").exists():
         read_weights(folder, trained.model)
@@ -194,7 +202,7 @@ def _session(job: _Job, shown: Display, stop: Stop | None, team: Team) -> Traine
     if ended and team.first:
         learning_curves(read_metrics(folder), folder / "curves.svg")
     shown.close()
-    shown.note(_ending(loop) if ended else _stopped(loop))
+    shown.note(ended_text(loop) if ended else stopped_text(loop))
     interrupt.leave()
     if ended and config.train.export and team.first:
         _export(trained, job, shown)
@@ -246,27 +254,13 @@ def _plan(job: _Job, trained: TrainedModel) -> str:
     )
 
 
-def _ending(loop: Loop) -> str:
-    progress, seconds = loop.progress, loop.clock.elapsed()
-    text = f"trained {progress.step:,} updates, {progress.epochs:.2f} epochs, {seconds:,.0f} s"
-    if progress.best is not None:
-        text += f"; the best model is of step {progress.best.step:,}, "
-        text += f"{loop.validator.metric} {progress.best.score:.2f}"
-    limit = f"train.{loop.limit} = {getattr(loop.config, loop.limit):g}"
-    return f"{text}: {loop.folder}\nended by {limit}{LIMITS[loop.limit]}"
-
-
-def _stopped(loop: Loop) -> str:
-    step = loop.progress.step
-    return f"stopped after step {step:,} and saved; go on with `suguk train --resume {loop.folder}`"
-
-
 def _data_settings(
-    data: Paths, valid: Paths, source: str, target: str, also: Sequence[Paths]
+    data: Paths, valid: Paths, source: str | int, target: str | int, also: str | Path | Sequence[Paths]
 ) -> dict[str, Any]:
     """Only what was given."""
     given: dict[str, Any] = {"train": _several(data), "valid": _several(valid)}
-    given |= {"also": [_several(paths) for paths in also], "source": source, "target": target}
+    corpora = [also] if isinstance(also, str | Path) else also
+    given |= {"also": [_several(paths) for paths in corpora], "source": source, "target": target}
     return {"data": {key: value for key, value in given.items() if value}}
 
 
@@ -308,7 +302,7 @@ def _nested(overrides: Overrides) -> dict[str, Any]:
     return nested
 
 
-def _prepared(recipe: str | None, given: dict[str, Any]) -> tuple[Prepared, list[str]]:
+def _prepared(recipe: str | Path | None, given: dict[str, Any]) -> tuple[Prepared, list[str]]:
     """Recipe, then what was given; without one the kinds of tokens decide between `small` and `chars`."""
     prepared = prepare(settings.load(recipe or "small", given))
     if recipe is not None:
@@ -349,10 +343,19 @@ def _info(prepared: Prepared, choices: list[str]) -> dict[str, Any]:
 
 
 def _changed(config: Config, overrides: dict[str, Any]) -> Config:
-    """The run's settings with those of the loop that may change. ConfigError for the others."""
+    """The run's settings with those of the loop and the search that may change. ConfigError for the others."""
+    asked = overrides.get("train", {})
+    if config.train.ema and isinstance(asked, Mapping) and asked.get("average_last"):
+        raise ConfigError(
+            f"the weights of this run are averaged already, by train.ema = {config.train.ema}",
+            where="train.average_last",
+            hint="train anew with train.ema=0, with another --out",
+        )
     for section, values in overrides.items():
         names = values if isinstance(values, Mapping) else [""]
         for name in names:
+            if f"{section}.{name}" not in {*CHANGEABLE, *settings.names()}:
+                continue  # no setting at all, which is told with the nearest one below
             if f"{section}.{name}" not in CHANGEABLE:
                 raise ConfigError(
                     f"{section}.{name} cannot change when a run goes on",

@@ -39,7 +39,9 @@ class Start(NamedTuple):
     notes: list[str]
 
 
-def prepared_from(run: Path, recipe: str | None, given: Mapping[str, Any]) -> tuple[Prepared, list[str]]:
+def prepared_from(
+    run: Path, recipe: str | Path | None, given: Mapping[str, Any]
+) -> tuple[Prepared, list[str]]:
     """Fields and model of `run`; settings of loop and data of the recipe; then what was given. Also what to tell.
 
     ConfigError for given settings that cannot be other than the run's.
@@ -47,8 +49,11 @@ def prepared_from(run: Path, recipe: str | None, given: Mapping[str, Any]) -> tu
     earlier, source, target = read_static(run)
     plain = earlier.model_dump(exclude_none=True)
     _refuse_others(plain, given, run)
-    name = recipe or recipe_for(source, target)[0]
-    base = {section: plain[section] for section in ("source", "target", "model", "predict")}
+    name = str(recipe or recipe_for(source, target)[0])
+    base = {section: plain[section] for section in ("source", "target", "model")}
+    base["predict"] = earlier.predict.model_dump(
+        exclude_defaults=True
+    )  # what it leaves open may follow the new data
     asked = settings.parse(settings.recipe(name), name)
     base["train"] = asked.get("train", {})
     known = {"columns": list(earlier.data.names), "lowercase": earlier.data.lowercase}

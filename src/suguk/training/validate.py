@@ -172,8 +172,8 @@ def _chosen(count: int, most: int, seed: int) -> list[int]:
 def _greedy(options: PredictConfig, longest: int) -> PredictConfig:
     """The most probable word at each step, whatever else the settings ask of a search."""
     bound = min(options.max_length, math.floor(1.5 * longest) + 10)
-    kept = {"batch_tokens": options.batch_tokens, "replace_unknown": options.replace_unknown}
-    return PredictConfig(beam=1, max_length=bound, **kept)
+    kept = ("batch_tokens", "replace_unknown", "length_ratio")
+    return PredictConfig(beam=1, max_length=bound, **{name: getattr(options, name) for name in kept})
 
 
 def _too_large() -> UserError:

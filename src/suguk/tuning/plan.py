@@ -78,7 +78,7 @@ def make(
     if metric == "perplexity":
         spaces.refuse(dimensions, OF_TARGET, "perplexities of other target tokens cannot be compared")
     return Plan(
-        base=settings.build(base).model_dump(mode="json", exclude_none=True),
+        base=_plain(settings.build(base)),
         full=_full(name),
         recipe=name,
         space=text,
@@ -88,6 +88,12 @@ def make(
         data=fingerprint(config, found),
         timed=config.train.minutes is not None,
     )
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    """Of the search, only what was set: training may choose the rest by its data."""
+    search = config.predict.model_dump(mode="json", exclude_defaults=True)
+    return config.model_dump(mode="json", exclude_none=True) | {"predict": search}
 
 
 def _full(recipe: str) -> dict[str, Any]:
@@ -163,7 +169,7 @@ def best_recipe(plan: Plan, config: Config, score: float, trial: int) -> str:
     """The settings of a trial as a recipe for a full training: without its data and its share of time."""
     import tomli_w
 
-    plain = settings.anchored(config).model_dump(mode="json", exclude_none=True)
+    plain = _plain(settings.anchored(config))
     for key in ("train", "valid", "source", "target", "header", "skip_bad"):
         plain["data"].pop(key, None)
     for key in OF_TRIALS:
