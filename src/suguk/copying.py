@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suguk.config import Config
-from suguk.fields import SPECIALS, UNK, TextField
+from suguk.fields import PAD, SPECIALS, UNK, TextField
 
 Ids = NDArray[np.int64]
 SPLIT = ("word", "char", "symbols")  # kinds whose `split` gives one piece an id
+KEPT = 100_000  # pairs, of at most a kilobyte or so each
 NONE = -1  # no such piece in the target's vocabulary
 
 
@@ -50,8 +51,7 @@ class Copier:
                     found[row, at] = self.ids.get(piece, NONE)
         if (found >= 0).all():
             return found
-        first = (numbers[:, :, None] == numbers[:, None, :]).argmax(2)
-        return np.where(found >= 0, found, self.target.size + first)
+        return np.where(found >= 0, found, self.target.size + _first(numbers))
 
     def wanted(self, target: Ids, targets: Sequence[str], copies: Ids, sources: Sequence[str]) -> Ids:
         """Target ids [B, T], padded, of these texts, with what only the source has in the place of `<unk>`."""
@@ -74,15 +74,46 @@ class Copier:
         return [own[i - size] if i >= size else self.target.pieces([i])[0] for i in ids]
 
 
+def _first(numbers: Ids) -> Ids:
+    """[B, S]: where the number of each position stands for the first time in its row."""
+    order = np.argsort(numbers, axis=1, kind="stable")
+    ranked = np.take_along_axis(numbers, order, 1)
+    begins = np.ones(numbers.shape, bool)
+    begins[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    starts = np.maximum.accumulate(np.where(begins, np.arange(numbers.shape[1]), 0), axis=1)
+    first = np.empty(numbers.shape, np.int64)
+    np.put_along_axis(first, order, np.take_along_axis(order, starts, 1), 1)
+    return first
+
+
 class Copied:
     """The pairs of a data set, for the batches of a model that copies."""
 
     def __init__(self, copier: Copier, sources: Sequence[str], targets: Sequence[str]) -> None:
         self.copier, self.sources, self.targets = copier, sources, targets
+        self._kept: dict[
+            int, tuple[Ids, Ids]
+        ] = {}  # of pairs, whose texts are not split again in the next epoch
 
     def __call__(self, source: Ids, target: Ids, pairs: Iterable[int]) -> tuple[Ids, Ids]:
         """`copies` and targets with what only the source has, of ids [B, S] and [B, T]. pairs: [B] which they are."""
         rows = list(pairs)
+        if not self.copier.raw:  # ids may be others in every epoch, and nothing is split
+            return self._made(source, target, rows)
+        new = [at for at, pair in enumerate(rows) if pair not in self._kept]
+        made = self._made(source[new], target[new], [rows[at] for at in new])
+        copies, wanted = np.full_like(source, PAD), np.full_like(target, PAD)
+        copies[new], wanted[new] = made
+        for at in set(range(len(rows))) - set(new):
+            for found, kept in zip((copies, wanted), self._kept[rows[at]], strict=True):
+                found[at, : len(kept)] = kept
+        for at in new if len(self._kept) < KEPT else ():
+            ends = ((ids[at] != PAD).sum() for ids in (source, target))
+            one, other = (found[at, :end].copy() for found, end in zip((copies, wanted), ends, strict=True))
+            self._kept[rows[at]] = one, other
+        return copies, wanted
+
+    def _made(self, source: Ids, target: Ids, rows: list[int]) -> tuple[Ids, Ids]:
         sources, targets = ([texts[pair] for pair in rows] for texts in (self.sources, self.targets))
         copies = self.copier.copies(source, sources)
         return copies, self.copier.wanted(target, targets, copies, sources)

@@ -1,5 +1,7 @@
 """Which words may be copied, and what they are called."""
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -90,6 +92,25 @@ def test_epochs_that_repeat_pairs_know_their_texts() -> None:
     assert batch.copies[1].tolist() == [V, V + 1, TARGET.encode("now")[0], EOS]
     assert batch.target[1, :2].tolist() == [V + 1, EOS]
     assert Dataset.sides(source, target).batch(np.array([0])).copies is None
+
+
+@given(
+    st.lists(st.tuples(st.text("abz ", max_size=9), st.text("abz ", max_size=9)), min_size=1, max_size=5),
+    st.randoms(),
+)
+def test_what_is_kept_of_a_pair_does_not_know_its_batch(
+    pairs: list[tuple[str, str]], draw: random.Random
+) -> None:
+    sources, targets = zip(*pairs, strict=True)
+    field = TextField.train("word", ["a b", "ab ba"], 7)
+    copied = Copied(Copier(field, field), sources, targets)
+    for _ in range(3):
+        rows = draw.choices(range(len(pairs)), k=4)
+        of_rows = [sources[row] for row in rows], [targets[row] for row in rows]
+        source, target = (padded(field, texts) for texts in of_rows)
+        fresh = Copied(Copier(field, field), *of_rows)(source, target, range(4))
+        for found, wanted in zip(copied(source, target, rows), fresh, strict=True):
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_sides_of_two_kinds_are_refused() -> None:
