@@ -12,6 +12,7 @@ from suguk.data.batch import Dataset
 from suguk.data.prepare import prepare
 from suguk.errors import UserError
 from suguk.run_directory import read_static
+from suguk.training import checkpoint
 from suguk.training.update import Updater
 from tests.training.tiny_task import TINY, records
 
@@ -77,4 +78,7 @@ def test_weights_that_are_not_finite_are_not_saved(data: Path, tmp_path: Path) -
     message = r"the weights are not finite any more at step 1, .*pairs.tsv, lines \d"
     with pytest.raises(UserError, match=message):
         suguk.train(data, out=tmp_path / "run", recipe="small", overrides=given, display="silent")
-    assert list(tmp_path.rglob("*.safetensors")) == []
+    assert [path.name for path in tmp_path.rglob("*.safetensors")] == ["state.safetensors"]
+    saved = checkpoint.read_state(tmp_path / "run")
+    assert saved is not None
+    assert saved.progress.step == 0  # what training began with
