@@ -91,9 +91,8 @@ class Copied:
 
     def __init__(self, copier: Copier, sources: Sequence[str], targets: Sequence[str]) -> None:
         self.copier, self.sources, self.targets = copier, sources, targets
-        self._kept: dict[
-            int, tuple[Ids, Ids]
-        ] = {}  # of pairs, whose texts are not split again in the next epoch
+        # Of pairs, whose texts are not split again in the next epoch.
+        self._kept: dict[int, tuple[Ids, Ids]] = {}
 
     def __call__(self, source: Ids, target: Ids, pairs: Iterable[int]) -> tuple[Ids, Ids]:
         """`copies` and targets with what only the source has, of ids [B, S] and [B, T]. pairs: [B] which they are."""
@@ -137,5 +136,7 @@ def as_copied(field: TextField, made: Copier | None, ids: Iterable[int], text: s
     ids = list(ids)
     if made is None or not made.raw or UNK not in ids:
         return tuple(field.tokens(ids))
-    pieces = (field.split(text)[at] if one == UNK else field.pieces([one])[0] for at, one in enumerate(ids))
-    return tuple(field.shown(list(pieces)))
+    own = [*field.split(text), ""]  # an id each, and `<eos>`
+    return tuple(
+        field.shown([own[at] if one == UNK else field.pieces([one])[0] for at, one in enumerate(ids)])
+    )

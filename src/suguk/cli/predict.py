@@ -188,10 +188,8 @@ def _answer(
     with streams.Lines(file, LONGEST_TEXT, skip_bad=how.skip_bad) as lines:
         if lines.interactive:
             say("type a line for an answer; Ctrl-D ends")
-            lines.skip_bad, how = (
-                True,
-                how._replace(skip_bad=True),
-            )  # a bad line is told, and another one typed
+            # A bad line is told, and another one typed.
+            lines.skip_bad, how = True, how._replace(skip_bad=True)
         waiting = how.line_buffered or lines.interactive  # else many are decoded together
         found = one_by_one(lines) if waiting else answers(lines, asked)
         if how.workers is not None:

@@ -135,9 +135,8 @@ def load(recipe_name: str | Path | None = None, overrides: Mapping[str, Any] | N
     try:
         return build(merge(base, overrides or {}))
     except ConfigError:
-        build(
-            base, where=str(recipe_name or "settings")
-        )  # the recipe has the blame only if it is wrong by itself
+        # The recipe has the blame only if it is wrong by itself.
+        build(base, where=str(recipe_name or "settings"))
         raise
 
 

@@ -10,9 +10,8 @@ from suguk.config.predict import FREE_TOKENS
 from suguk.data.read import Pairs
 from suguk.fields import TextField
 
-LOOKED_AT = (
-    200  # pairs that are encoded: of the longest targets, and of those that are longest beside their source
-)
+# Pairs that are encoded: of the longest targets, and of those that are longest beside their source.
+LOOKED_AT = 200
 ROOM = 1.2  # times the longest target
 
 
@@ -33,24 +32,22 @@ def room(
         for row in sorted(chosen)
     ]
     longest = max(written for _, written in pairs)
-    ratio = max((written - FREE_TOKENS) / read for read, written in pairs)
-    found = f"a training target of {longest:,} tokens"
-    far = max(pairs, key=lambda pair: (pair[1] - FREE_TOKENS) / pair[0])
+    read, written = max(pairs, key=lambda pair: (pair[1] - FREE_TOKENS) / pair[0])
+    ratio = (written - FREE_TOKENS) / read
+    why = f"a training target of {longest:,} tokens", f"a training target of {written:,} tokens for {read:,}"
     wanted: dict[str, tuple[float, float, str]] = {
-        "max_length": (longest, math.ceil(ROOM * longest) + 10, found),
-        "length_ratio": (
-            ratio,
-            math.ceil(ROOM * ratio),
-            f"a training target of {far[1]:,} tokens for {far[0]:,}",
-        ),
+        "max_length": (longest, math.ceil(ROOM * longest) + 10, why[0]),
+        "length_ratio": (ratio, math.ceil(ROOM * ratio), why[1]),
     }
     settings: dict[str, Any] = {}
     told = []
-    for name, (needed, roomy, why) in wanted.items():
+    for name, (needed, roomy, reason) in wanted.items():
         now = getattr(config.predict, name)
-        if needed > now and name in config.predict.model_fields_set:
-            told.append(f"warning: outputs end at predict.{name} = {now:g}, but there is {why}")
-        elif roomy > now and name not in config.predict.model_fields_set:
+        if name in config.predict.model_fields_set:
+            told += [f"warning: outputs end at predict.{name} = {now:g}, but there is {reason}"] * (
+                needed > now
+            )
+        elif roomy > now:
             settings[name] = roomy
-            told.append(f"predict.{name} = {roomy:g}, as there is {why}")
+            told.append(f"predict.{name} = {roomy:g}, as there is {reason}")
     return settings, told

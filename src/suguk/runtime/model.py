@@ -35,9 +35,8 @@ class OnnxModel(TextPredictor):
     ) -> None:
         super().__init__(config, source, target)
         self.session, self.about = session, about
-        self.origin: tuple[Callable[..., TextPredictor], tuple[Any, ...]] | None = (
-            None  # how to load it again
-        )
+        # How to load it again, if it was loaded.
+        self.origin: tuple[Callable[..., TextPredictor], tuple[Any, ...]] | None = None
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> "OnnxModel":

@@ -8,12 +8,11 @@ LIMITS = {
     "minutes": ", which counts all sessions together",
     "early_stopping": ": so many validations in a row were no better",
 }
-
-
 WARMED = ("inverse-sqrt", "linear", "cosine")  # schedules that begin with train.warmup
 
 
 def ended_text(loop: Loop) -> str:
+    """What was trained, which model is the best, and what ended it; warnings where it learned less than it could."""
     progress, seconds = loop.progress, loop.clock.elapsed()
     text = f"trained {progress.step:,} updates, {progress.epochs:.2f} epochs, {seconds:,.0f} s"
     if progress.best is not None:
@@ -34,5 +33,6 @@ def ended_text(loop: Loop) -> str:
 
 
 def stopped_text(loop: Loop) -> str:
+    """How to go on."""
     step = loop.progress.step
     return f"stopped after step {step:,} and saved; go on with `suguk train --resume {loop.folder}`"
