@@ -97,7 +97,7 @@ def read_reversed(p: Parameters, source: list[int]) -> tuple[list[Vector], list[
     """Sutskever 2014 §3.3: c, b, a, <eos>. Top states in the source's order; last states of all layers."""
     words = len(source) - 1
     order = [*reversed(range(words)), words]
-    states = [(np.zeros(H), np.zeros(H))] * 4
+    states = [(np.zeros(H), np.zeros(H))] * encoder_layers(p)
     top: dict[int, Vector] = {}
     for position in order:
         x = p["encoder.embedding.weight"][source[position]]
@@ -243,12 +243,20 @@ def stands_for(source: list[int]) -> list[int]:
     return [word if word < TARGET_V else TARGET_V + source.index(word) for word in source]
 
 
+def or_copied(
+    p: Parameters, generated: float, weights: Vector, seen: Vector, source: list[int], word: int
+) -> float:
+    """log of p_gen P_vocab(w) + (1 − p_gen) Σ a_i where w stands (See et al. 2017, eq. 8 and 9)."""
+    p_gen = sigmoid(p["decoder.switch.w_p.weight"][0] @ seen + p["decoder.switch.w_p.bias"][0])
+    attended = sum(a for a, one in zip(weights, stands_for(source), strict=True) if one == word)
+    return float(np.log(p_gen * np.exp(generated) + (1 - p_gen) * attended))
+
+
 def code(p: Parameters, source: list[int], target: list[int]) -> list[float]:
     """Luong's decoder (general score, input feeding) over both directions; it copies (See et al. 2017, §2.2)."""
     memory, last = both_ways(p, 0, [p["encoder.embedding.weight"][word] for word in source])
     h, c = (np.tanh(p[f"bridge.maps.{i}.weight"] @ last[i] + p[f"bridge.maps.{i}.bias"]) for i in range(2))
     fed = np.zeros(READOUT)
-    w_p, b_p = p["decoder.switch.w_p.weight"][0], p["decoder.switch.w_p.bias"][0]
     result = []
     for before, word in zip([SOS, *target], target, strict=False):
         y = p["decoder.embedding.weight"][before if before < TARGET_V else UNK]
@@ -256,11 +264,8 @@ def code(p: Parameters, source: list[int], target: list[int]) -> list[float]:
         weights = luong_weights(p, h, memory, None)
         context = expected(weights, memory)
         fed = np.tanh(p["decoder.readout.w_c.weight"] @ np.concatenate([h, context]))
-        p_gen = sigmoid(w_p @ np.concatenate([context, h, y]) + b_p)  # eq. 8
-        known = word < TARGET_V
-        p_vocab = np.exp(log_softmax(p["head.weight"] @ fed + p["head.bias"], word)) if known else 0.0
-        attended = sum(a for a, one in zip(weights, stands_for(source), strict=True) if one == word)
-        result.append(float(np.log(p_gen * p_vocab + (1 - p_gen) * attended)))  # eq. 9
+        generated = log_softmax(p["head.weight"] @ fed + p["head.bias"], word) if word < TARGET_V else -np.inf
+        result.append(or_copied(p, generated, weights, np.concatenate([context, h, y]), source, word))
     return result
 
 
@@ -288,7 +293,10 @@ def tiny(p: Parameters, source: list[int], target: list[int]) -> list[float]:
 
 
 def between(p: Parameters, source: list[int], target: list[int]) -> list[float]:
-    """`small`, `medium` and `chars`: the first decoder layer asks, the second gets the context (Wu et al. 2016 §3)."""
+    """`small`, `medium` and `chars`: the first decoder layer asks, the second gets the context (Wu et al. 2016 §3).
+
+    `inflection` copies besides (See et al. 2017, §2.2).
+    """
     states = [np.sqrt(E) * p["encoder.embedding.weight"][word] for word in source]
     for layer in range(encoder_layers(p)):
         states, last = both_ways(p, layer, states)
@@ -298,14 +306,27 @@ def between(p: Parameters, source: list[int], target: list[int]) -> list[float]:
     (h1, c1), (h2, c2) = start[:2], start[2:]
     result = []
     for before, word in zip([SOS, *target], target, strict=False):
-        y = np.sqrt(E) * p["decoder.embedding.weight"][before]
+        y = np.sqrt(E) * p["decoder.embedding.weight"][before if before < TARGET_V else UNK]
         h1, c1 = lstm(p, "decoder.below.layers.0", y, h1, c1)
-        context = expected(additive(p, h1, states), states)
+        weights = additive(p, h1, states)
+        context = expected(weights, states)
         h2, c2 = lstm(p, "decoder.above.layers.0", np.concatenate([h1, context]), h2, c2)
         r = np.tanh(p["decoder.readout.w_c.weight"] @ np.concatenate([h2, context, y]))
         r = p["head.factor.weight"] @ r if "head.factor.weight" in p else r
-        result.append(log_softmax(p["head.weight"] @ r + p["head.bias"], word))
+        generated = (
+            log_softmax(p["head.weight"] @ r + p["head.bias"], word)
+            if word < len(p["head.bias"])
+            else -np.inf
+        )
+        if "decoder.switch.w_p.weight" in p:
+            generated = or_copied(p, generated, weights, np.concatenate([context, h2, y]), source, word)
+        result.append(generated)
     return result
+
+
+def sums(p: Parameters, source: list[int], target: list[int]) -> list[float]:
+    """The encoder's last state begins the decoder, one LSTM layer each, read as written."""
+    return sutskever2014(p, source[:-1][::-1] + source[-1:], target)
 
 
 def conditional(p: Parameters, source: list[int], target: list[int]) -> list[float]:
@@ -344,6 +365,8 @@ RECIPES: dict[str, tuple[Paper, dict[str, int]]] = {
     "medium": (between, {"encoder_hidden": ENCODER, "attention_size": A}),
     "chars": (between, {"encoder_hidden": ENCODER, "attention_size": A}),
     "code": (code, {"encoder_hidden": ENCODER}),
+    "inflection": (between, {"encoder_hidden": ENCODER, "attention_size": A}),
+    "sums": (sums, {}),
     "tiny": (tiny, {"attention_size": A}),
 }
 

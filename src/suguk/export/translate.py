@@ -18,7 +18,14 @@ from torch.onnx._internal.exporter import _fx_passes
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 aten = torch.ops.aten
-OTHER_NAMES = {aten.__and__.Tensor: aten.logical_and.default, aten.__or__.Tensor: aten.logical_or.default}
+OTHER_NAMES = {
+    aten.__and__.Tensor: aten.logical_and.default,
+    aten.__or__.Tensor: aten.logical_or.default,
+    # Of `model.copying`, which uses what these return, not what they change.
+    aten.scatter_.src: aten.scatter.src,
+    aten.scatter_.value: aten.scatter.value,
+    aten.scatter_add_.default: aten.scatter_add.default,
+}
 
 
 def translate(

@@ -44,7 +44,7 @@ def extended(log_probs: Tensor, switch: Tensor, weights: Tensor, copies: Tensor)
     share = weights * (-F.softplus(switch)).exp().unsqueeze(-1)
     written = generated.gather(-1, at).exp()
     # Shares of one word are added up where its probability stands, so that no table of S × S is needed.
-    generated.scatter_(-1, at, 0.0).scatter_add_(-1, at, share.to(generated.dtype))
+    generated = generated.scatter_(-1, at, 0.0).scatter_add_(-1, at, share.to(generated.dtype))
     both = (written + generated.gather(-1, at).clamp(min=LEAST)).log()
     return generated.scatter_(-1, at, both)
 
