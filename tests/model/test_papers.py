@@ -244,7 +244,7 @@ def stands_for(source: list[int]) -> list[int]:
 
 
 def or_copied(
-    p: Parameters, generated: float, weights: Vector, seen: Vector, source: list[int], word: int
+    p: Parameters, generated: float, weights: list[float], seen: Vector, source: list[int], word: int
 ) -> float:
     """log of p_gen P_vocab(w) + (1 − p_gen) Σ a_i where w stands (See et al. 2017, eq. 8 and 9)."""
     p_gen = sigmoid(p["decoder.switch.w_p.weight"][0] @ seen + p["decoder.switch.w_p.bias"][0])
