@@ -44,9 +44,8 @@ def room(
     for name, (needed, roomy, reason) in wanted.items():
         now = getattr(config.predict, name)
         if name in config.predict.model_fields_set:
-            told += [f"warning: outputs end at predict.{name} = {now:g}, but there is {reason}"] * (
-                needed > now
-            )
+            if needed > now:
+                told.append(f"warning: outputs end at predict.{name} = {now:g}, but there is {reason}")
         elif roomy > now:
             settings[name] = roomy
             told.append(f"predict.{name} = {roomy:g}, as there is {reason}")

@@ -51,9 +51,8 @@ def prepared_from(
     _refuse_others(plain, given, run)
     name = str(recipe or recipe_for(source, target)[0])
     base = {section: plain[section] for section in ("source", "target", "model")}
-    base["predict"] = earlier.predict.model_dump(
-        exclude_defaults=True
-    )  # what it leaves open may follow the new data
+    # What it leaves open may follow the new data.
+    base["predict"] = earlier.predict.model_dump(exclude_defaults=True)
     asked = settings.parse(settings.recipe(name), name)
     base["train"] = asked.get("train", {})
     known = {"columns": list(earlier.data.names), "lowercase": earlier.data.lowercase}
